@@ -1,0 +1,106 @@
+import { type Static, type TSchema, Type } from 'typebox'
+
+/** What the bodies of the seed's predict routes are. Names, order and defaults are the wire's own. */
+type Described = { description: string }
+
+const Nullable = <T extends TSchema>(schema: T, { description }: Described) =>
+  Type.Union([schema, Type.Null()], { default: null, description })
+
+const extra_params = Nullable(Type.Record(Type.String(), Type.Unknown()), {
+  description: 'Parameters of the expert, as its documentation names them'
+})
+const output = Type.String({
+  default: 'json',
+  description:
+    'Where the result goes: `json` (the answer), `db`, `db+json` or `file`; any other is `json`'
+})
+const output_file = Nullable(Type.String(), {
+  description: 'For `output: "file"`: path of the file, under an allowed root'
+})
+const is_async = Type.Boolean({
+  default: false,
+  description: 'Answer at once with a `jobId`; the result is then at `/jobs/{jobId}`'
+})
+const image = {
+  image_id: Type.String({ description: 'Id of the image, chosen by the caller' }),
+  url: Type.String({
+    description: 'Where the image is: `http:`, `https:`, `data:`, or `file:` under an allowed root'
+  })
+}
+
+/** Body of `POST /predict` and `POST /predict/movie`. */
+export const PredictParam = Type.Object(
+  {
+    movie_id: Type.String({ description: 'Id of the movie, such as `Movies/92363371`' }),
+    scene_element: Nullable(Type.Integer(), { description: 'Number of the scene element' }),
+    local: Type.Boolean({ description: 'Take the movie from the local disk' }),
+    extra_params,
+    output
+  },
+  {
+    description: 'A movie, or one scene element of it',
+    examples: [
+      {
+        movie_id: 'Movies/92363371',
+        scene_element: 0,
+        local: false,
+        extra_params: { detect_every: 50 },
+        output: 'json'
+      }
+    ]
+  }
+)
+export type PredictParam = Static<typeof PredictParam>
+
+/** Body of `POST /predict/image`. */
+export const PredictImageParam = Type.Object(
+  { ...image, extra_params, output, output_file, is_async },
+  {
+    description: 'One image',
+    examples: [
+      {
+        image_id: '2402585',
+        url: 'https://example.com/2402585.jpg',
+        extra_params: null,
+        output: 'json',
+        is_async: false
+      }
+    ]
+  }
+)
+export type PredictImageParam = Static<typeof PredictImageParam>
+
+/** One image of `POST /predict/images`. */
+export const ImageParam = Type.Object(image, {
+  description: 'One image of a list',
+  examples: [{ image_id: '2402585', url: 'https://example.com/2402585.jpg' }]
+})
+export type ImageParam = Static<typeof ImageParam>
+
+/** Body of `POST /predict/images`. */
+export const PredictImagesParam = Type.Object(
+  {
+    images: Type.Array(ImageParam, {
+      description: 'The images, in the order of the results; one may come twice'
+    }),
+    extra_params,
+    output,
+    output_file,
+    is_async
+  },
+  {
+    description: 'Many images, predicted as one job',
+    examples: [
+      {
+        images: [
+          { image_id: '1', url: 'https://example.com/1.jpg' },
+          { image_id: '2', url: 'https://example.com/2.jpg' }
+        ],
+        extra_params: null,
+        output: 'json',
+        is_async: false
+      }
+    ]
+  }
+)
+export type PredictImagesParam = Static<typeof PredictImagesParam>
