@@ -1,0 +1,41 @@
+import type { MediaPolicy } from '@nebula-experts/sdk/hosting'
+import type { LogLevel } from '../observe/log.ts'
+import type { ExpertSettings } from './config-schema.ts'
+
+/** Everything the host was told, from file and environment, checked and complete. */
+export interface HostConfig {
+  /** The file that was read, or null. */
+  configPath: string | null
+  /** Folders whose sub-folders are plugins, absolute, in order of precedence. */
+  pluginDirs: string[]
+  /** `EXPERT_PLUGINS`: names, folders or packages; null selects all that the folders hold. */
+  selected: string[] | null
+  /** Where relative folders of `EXPERT_PLUGINS` and installed packages are looked up. */
+  baseDir: string
+  /** `EXPERT_DEFAULT`: the expert that also answers at the root, or null. */
+  defaultExpert: string | null
+  experts: Record<string, ExpertSettings>
+  dataDir: string
+  port: number
+  host: string
+  logLevel: LogLevel
+  /** `NEBULA_ADMIN_KEY`; null lets only loopback change things. */
+  adminKey: string | null
+  /** `EXPERT_THREAD_POOL_SIZE`: runs at once in one expert instance, unless `concurrency` says else. */
+  threadPoolSize: number
+  /** `MAX_WAIT_PREDICT_TIME`, milliseconds. */
+  maxWaitMs: number
+  /** `JOBS_EXPIRATION`, milliseconds, from a job's end. */
+  jobsExpirationMs: number
+  /** Durable jobs that may wait. */
+  maxBacklog: number
+  /** Largest JSON body, bytes. */
+  maxBodyBytes: number
+  /** Largest upload, bytes, all its files together. */
+  maxUploadBytes: number
+  /** `EXPERT_RUN_PIPELINE`. */
+  runPipeline: boolean
+  media: MediaPolicy
+  /** The environment that declared config keys are read from. */
+  env: NodeJS.ProcessEnv
+}

@@ -1,0 +1,132 @@
+import { readFileSync } from 'node:fs'
+import { dirname, isAbsolute, join, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { createMedia, defaultMediaPolicy } from '@nebula-experts/sdk/hosting'
+import { Ajv } from 'ajv'
+import { logLevels } from '../observe/log.ts'
+import { ConfigFile } from './config-schema.ts'
+import { EnvironmentReader } from './environment.ts'
+import type { HostConfig } from './host-config.ts'
+
+/** Everything that is wrong with file and environment, one line each. The host exits 78 on it. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError'
+  readonly problems: string[]
+
+  constructor(problems: string[]) {
+    super(`The configuration cannot be used:\n${problems.map((line) => `  - ${line}`).join('\n')}`)
+    this.problems = problems
+  }
+}
+
+const checkFile = new Ajv({ allErrors: true, strict: false }).compile(ConfigFile)
+const CONFIG_NAME = 'experts.config.json'
+const MEBIBYTE = 1024 * 1024
+
+/**
+ * Reads `experts.config.json` and the environment as a whole.
+ *
+ * @param env - usually `process.env`
+ * @param cwd - where `NEBULA_CONFIG` and `NEBULA_DATA_DIR` are relative to
+ * @throws ConfigError naming every wrong key and variable at once
+ */
+export function loadConfig(env: NodeJS.ProcessEnv, cwd: string): HostConfig {
+  const reader = new EnvironmentReader(env)
+  const problems: string[] = []
+
+  const named = reader.text('NEBULA_CONFIG')
+  const configPath = named === undefined ? findConfig(cwd) : resolve(cwd, named)
+  const file = configPath === null ? {} : readConfigFile(configPath, named !== undefined, problems)
+  const root = configPath === null ? cwd : dirname(configPath)
+  const dirs = file.plugins_dir ?? ['./plugins']
+
+  const config: HostConfig = {
+    configPath,
+    pluginDirs: (typeof dirs === 'string' ? [dirs] : dirs).map((dir) => resolve(root, dir)),
+    selected: reader.list('EXPERT_PLUGINS') ?? null,
+    baseDir: root,
+    defaultExpert: reader.text('EXPERT_DEFAULT') ?? null,
+    experts: resolvePackages(file.experts ?? {}, root),
+    dataDir: resolve(root, reader.text('NEBULA_DATA_DIR') ?? './data'),
+    port: reader.integer('PORT', 0, 65_535) ?? 8000,
+    host: reader.text('HOST') ?? '0.0.0.0',
+    logLevel: reader.oneOf('LOG_LEVEL', logLevels) ?? 'info',
+    adminKey: reader.text('NEBULA_ADMIN_KEY') ?? null,
+    threadPoolSize: reader.integer('EXPERT_THREAD_POOL_SIZE', 1, 1024) ?? 1,
+    maxWaitMs: (reader.integer('MAX_WAIT_PREDICT_TIME', 1, 2_147_483) ?? 600) * 1000,
+    jobsExpirationMs: (reader.integer('JOBS_EXPIRATION', 1) ?? 600) * 1000,
+    maxBacklog: 100_000,
+    maxBodyBytes: reader.integer('NEBULA_MAX_BODY_BYTES', 1024, 1024 * MEBIBYTE) ?? 16 * MEBIBYTE,
+    maxUploadBytes: reader.integer('NEBULA_MAX_UPLOAD_BYTES', 1024) ?? 128 * MEBIBYTE,
+    runPipeline: reader.boolean('EXPERT_RUN_PIPELINE') ?? false,
+    media: {
+      ...defaultMediaPolicy,
+      allowHosts: reader.list('EXPERT_ALLOW_HOSTS') ?? [],
+      fileRoots: (reader.list('EXPERT_FILE_ROOTS') ?? []).map((dir) => resolve(cwd, dir))
+    },
+    env
+  }
+
+  try {
+    createMedia(config.media)
+  } catch (error) {
+    problems.push((error as Error).message)
+  }
+  for (const bad of reader.bad) problems.push(`${bad.name}='${bad.found}': wanted ${bad.wanted}`)
+  if (problems.length > 0) throw new ConfigError(problems)
+  return config
+}
+
+/** The file beside the working folder's package, else beside the package this host was built in. */
+function findConfig(cwd: string): string | null {
+  const packageRoot = fileURLToPath(new URL('../../..', import.meta.url))
+  for (const folder of [cwd, packageRoot]) {
+    const path = join(folder, CONFIG_NAME)
+    try {
+      readFileSync(path)
+      return path
+    } catch {
+      // Not here: the next place, or none; a host without a file is complete.
+    }
+  }
+  return null
+}
+
+function readConfigFile(path: string, named: boolean, problems: string[]): ConfigFile {
+  let text: string
+  try {
+    text = readFileSync(path, 'utf8')
+  } catch (error) {
+    const why = (error as NodeJS.ErrnoException).code ?? String(error)
+    problems.push(`${path}: cannot be read (${why})${named ? ', though NEBULA_CONFIG names it' : ''}`)
+    return {}
+  }
+  let parsed: unknown
+  try {
+    parsed = JSON.parse(text)
+  } catch (error) {
+    problems.push(`${path}: is not JSON (${(error as Error).message})`)
+    return {}
+  }
+  if (checkFile(parsed)) return parsed as ConfigFile
+  for (const error of checkFile.errors ?? []) {
+    const where = error.instancePath === '' ? '/' : error.instancePath
+    const what = Object.values(error.params ?? {})
+      .flat()
+      .filter((value) => typeof value === 'string')
+      .join(', ')
+    problems.push(`${path}: ${where} ${error.message}${what === '' ? '' : ` (${what})`}`)
+  }
+  return {}
+}
+
+/** Folders in the file are relative to the file. */
+function resolvePackages(experts: NonNullable<ConfigFile['experts']>, root: string) {
+  const resolved: HostConfig['experts'] = {}
+  for (const [name, settings] of Object.entries(experts)) {
+    const source = settings.package
+    const isFolder = source !== undefined && (source.startsWith('.') || isAbsolute(source))
+    resolved[name] = isFolder ? { ...settings, package: resolve(root, source) } : settings
+  }
+  return resolved
+}

@@ -1,0 +1,129 @@
+/** What an HTTP caller, a job record or a log line is told when the host itself says no. */
+interface ErrorRow {
+  /** HTTP status. */
+  status: number
+  /** Who can mend it: the caller (`user`), or whoever runs the host or wrote the expert (`system`). */
+  kind: 'user' | 'system'
+  text: (...args: never[]) => string
+}
+
+/**
+ * Every error code of the host. A code never changes its meaning; `docs/errors.md` explains each.
+ */
+export const hostErrors = {
+  HOST_NOT_FOUND: { status: 404, kind: 'user', text: () => 'Not Found' },
+  HOST_METHOD_NOT_ALLOWED: { status: 405, kind: 'user', text: () => 'Method Not Allowed' },
+  HOST_BAD_REQUEST: { status: 400, kind: 'user', text: (what: string) => what },
+  HOST_BODY_UNDECODABLE: {
+    status: 400,
+    kind: 'user',
+    text: () => 'There was an error parsing the body'
+  },
+  HOST_INVALID: { status: 422, kind: 'user', text: () => 'The request does not fit its schema' },
+  HOST_BODY_TOO_LARGE: {
+    status: 413,
+    kind: 'user',
+    text: (limit: number) => `The body is over the limit of ${limit} bytes`
+  },
+  HOST_FORBIDDEN: {
+    status: 403,
+    kind: 'user',
+    text: (how: string) => how
+  },
+  HOST_EXPERT_UNKNOWN: {
+    status: 404,
+    kind: 'user',
+    text: (name: string) => `There is no expert named '${name}'`
+  },
+  HOST_EXPERT_ABSENT: {
+    status: 404,
+    kind: 'user',
+    text: (name: string, reason: string) => `Expert '${name}' is not served: ${reason}`
+  },
+  HOST_EXPERT_NOT_READY: {
+    status: 503,
+    kind: 'system',
+    text: (name: string, reason: string) => `Expert '${name}' is not ready: ${reason}`
+  },
+  HOST_NO_DEFAULT_EXPERT: {
+    status: 404,
+    kind: 'user',
+    text: (bases: string) =>
+      `This path needs the base of an expert in front (${bases}), or EXPERT_DEFAULT to name one`
+  },
+  HOST_QUEUE_FULL: {
+    status: 503,
+    kind: 'user',
+    text: (name: string, size: number) =>
+      `Expert '${name}' has ${size} calls waiting and takes no more`
+  },
+  HOST_BACKLOG_FULL: {
+    status: 503,
+    kind: 'user',
+    text: (size: number) => `${size} jobs are waiting and no more are taken`
+  },
+  HOST_STOPPING: { status: 503, kind: 'system', text: () => 'The host is stopping' },
+  HOST_EXPERT_FAILED: { status: 500, kind: 'system', text: () => 'Internal Server Error' },
+  HOST_INTERNAL: { status: 500, kind: 'system', text: () => 'Internal Server Error' },
+  HOST_EXPERT_EXITED: {
+    status: 502,
+    kind: 'system',
+    text: (name: string, how: string) => `The process of expert '${name}' ${how} before it answered`
+  },
+  HOST_RUN_TIMEOUT: {
+    status: 504,
+    kind: 'user',
+    text: (ms: number) => `The run took longer than its timeout_ms of ${ms} and was stopped`
+  },
+  HOST_WAIT_TIMEOUT: {
+    status: 504,
+    kind: 'user',
+    text: (seconds: number) =>
+      `No answer within MAX_WAIT_PREDICT_TIME (${seconds} s); the work goes on under this jobId`
+  },
+  HOST_JOB_UNKNOWN: { status: 404, kind: 'user', text: (id: string) => `There is no job '${id}'` },
+  HOST_JOB_UNFINISHED: {
+    status: 409,
+    kind: 'user',
+    text: (status: string) => `The job has no result yet: it is ${status}`
+  },
+  HOST_JOB_FAILED: {
+    status: 409,
+    kind: 'user',
+    text: (why: string) => `The job has no result: ${why}`
+  },
+  HOST_CANCELED: { status: 499, kind: 'user', text: () => 'The run was canceled' }
+} as const satisfies Record<string, ErrorRow>
+
+export type HostErrorCode = keyof typeof hostErrors
+type Args<C extends HostErrorCode> = Parameters<(typeof hostErrors)[C]['text']>
+
+/** An error of the table above. */
+export class HostError extends Error {
+  override readonly name = 'HostError'
+  readonly code: HostErrorCode
+  readonly statusCode: number
+  /** Fields beside `detail` in the answer, such as `jobId`. */
+  readonly extra: Record<string, unknown>
+
+  constructor(
+    code: HostErrorCode,
+    message: string,
+    options: { cause?: unknown; extra?: Record<string, unknown> } = {}
+  ) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause })
+    this.code = code
+    this.statusCode = hostErrors[code].status
+    this.extra = options.extra ?? {}
+  }
+}
+
+/** Makes an error of the table; a wrong code or argument does not compile. */
+export function hostError<C extends HostErrorCode>(
+  code: C,
+  args: Args<C>,
+  options?: { cause?: unknown; extra?: Record<string, unknown> }
+): HostError {
+  const text = hostErrors[code].text as (...args: unknown[]) => string
+  return new HostError(code, text(...args), options)
+}

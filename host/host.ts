@@ -1,0 +1,99 @@
+import { readFileSync } from 'node:fs'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import type { HostConfig } from './config/host-config.ts'
+import { buildExpertApp, type ExpertApp } from './http/expert-app.ts'
+import { Front } from './http/front.ts'
+import { buildHostApp } from './http/host-app.ts'
+import { JobService } from './jobs/job-service.ts'
+import { MemoryDispatch } from './jobs/memory-dispatch.ts'
+import { MemoryJobRecords } from './jobs/memory-job-records.ts'
+import { createSilentLog, type Logger } from './observe/log.ts'
+import type { Expert } from './registry/expert.ts'
+import { Registry } from './registry/registry.ts'
+import { makeRunFolder } from './registry/run-folder.ts'
+import { Releasers } from './releasers.ts'
+
+/** A host that listens; its experts may still be starting. */
+export interface Host {
+  /** `http://…` of where it listens. */
+  readonly url: string
+  readonly registry: Registry
+  /** Resolves when every expert's first start has ended, well or not. */
+  readonly started: Promise<void>
+  /** Refuses new work, lets what runs end, ends every process. Safe to call twice. */
+  stop(): Promise<void>
+}
+
+const MAX_FINISHED = 10_000
+const MAX_FINISHED_BYTES = 256 * 1024 * 1024
+
+/** Puts a host together and makes it listen. Nothing here decides anything. */
+export async function createHost(options: { config: HostConfig; log?: Logger }): Promise<Host> {
+  const { config } = options
+  const log = options.log ?? createSilentLog()
+  const releasers = new Releasers()
+  try {
+    const run = await makeRunFolder(config.dataDir)
+    releasers.push(() => run.remove())
+
+    const jobs = new JobService({
+      records: new MemoryJobRecords({
+        keepMs: config.jobsExpirationMs,
+        maxFinished: MAX_FINISHED,
+        maxFinishedBytes: MAX_FINISHED_BYTES
+      }),
+      dispatch: new MemoryDispatch(),
+      maxWaitMs: config.maxWaitMs,
+      maxBacklog: config.maxBacklog,
+      log
+    })
+    releasers.push(() => jobs.close())
+
+    const apps = new Map<Expert, ExpertApp>()
+    releasers.push(() => Promise.all([...apps.values()].map((app) => app.close())))
+    const uploadDir = join(run.path, 'uploads')
+    const registry = new Registry(config, {
+      log,
+      runDir: run.path,
+      onContract: async (expert, contract) => {
+        apps.set(expert, await buildExpertApp({ expert, contract, jobs, config, log, uploadDir }))
+      },
+      onState: (expert) => void jobs.pump(expert)
+    })
+    await registry.find()
+
+    const front = new Front(registry, (expert) => apps.get(expert))
+    const app = await buildHostApp({ config, registry, jobs, log, front, version: hostVersion() })
+    releasers.push(() => app.close())
+    releasers.push(() => registry.stop())
+    releasers.push(() => {
+      front.isStopping = true
+    })
+    await app.listen({ port: config.port, host: config.host })
+
+    const { address, port, family } = app.server.address() as AddressInfo
+    const shown = family === 'IPv6' ? `[${address}]` : address
+    const url = `http://${shown}:${port}`
+    log.info({ url, experts: registry.all.map((expert) => expert.name) }, `listening on ${url}`)
+
+    let stopped: Promise<void> | null = null
+    return {
+      url,
+      registry,
+      started: registry.start(),
+      stop: () => {
+        stopped ??= releasers.release()
+        return stopped
+      }
+    }
+  } catch (error) {
+    await releasers.release()
+    throw error
+  }
+}
+
+function hostVersion(): string {
+  const manifest = readFileSync(new URL('../package.json', import.meta.url), 'utf8')
+  return JSON.parse(manifest).version
+}

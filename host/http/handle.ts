@@ -1,0 +1,39 @@
+import type { ServerResponse } from 'node:http'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { HostedRequest } from './hosted-request.ts'
+import { sendError } from './send.ts'
+
+/** What a route's function works with: Node's own request and response, and the parts of the path. */
+export interface RouteCall {
+  raw: HostedRequest
+  response: ServerResponse
+  id: string
+  /** Bytes of the body, if there is one. */
+  body: unknown
+  params: Record<string, string>
+  query: Record<string, unknown>
+}
+
+/**
+ * Makes a Fastify handler of a function that answers on the raw response, so that the answer is exactly
+ * what it writes; whatever it throws is answered as an error.
+ */
+export function handle(work: (call: RouteCall) => void | Promise<void>) {
+  return (request: FastifyRequest, reply: FastifyReply): void => {
+    reply.hijack()
+    const call: RouteCall = {
+      raw: request.raw as HostedRequest,
+      response: reply.raw,
+      id: request.id,
+      body: request.body,
+      params: request.params as Record<string, string>,
+      query: request.query as Record<string, unknown>
+    }
+    try {
+      const done = work(call)
+      if (done !== undefined) done.catch((error) => sendError(reply.raw, request.id, error))
+    } catch (error) {
+      sendError(reply.raw, request.id, error)
+    }
+  }
+}

@@ -1,0 +1,78 @@
+import { readFileSync } from 'node:fs'
+import { createServer, type ServerResponse } from 'node:http'
+import { createRequire } from 'node:module'
+import swagger from '@fastify/swagger'
+import swaggerUi from '@fastify/swagger-ui'
+import type { FastifyInstance } from 'fastify'
+import type { HostConfig } from '../config/host-config.ts'
+import type { JobService } from '../jobs/job-service.ts'
+import type { Logger } from '../observe/log.ts'
+import type { Registry } from '../registry/registry.ts'
+import { sharedSchemas } from './documented-schemas.ts'
+import { bareInstance, missOf } from './expert-app.ts'
+import type { Front } from './front.ts'
+import type { HostedRequest } from './hosted-request.ts'
+import { RouteTable } from './route-table.ts'
+import { expertsRoutes } from './routes/experts-routes.ts'
+import { healthRoutes } from './routes/health-routes.ts'
+import { hostDocumentRoutes } from './routes/host-document-routes.ts'
+import { jobRoutes } from './routes/job-routes.ts'
+import { logLevelRoutes } from './routes/log-level-routes.ts'
+
+/** What the host's own routes stand on. */
+export interface HostRouteContext {
+  config: HostConfig
+  registry: Registry
+  jobs: JobService
+  log: Logger
+  front: Front
+  version: string
+}
+
+const require = createRequire(import.meta.url)
+
+/** The host's own routes, and the server in which every request first meets the front. */
+export async function buildHostApp(context: HostRouteContext): Promise<FastifyInstance> {
+  const { config, front, version } = context
+  const table = new RouteTable()
+  const app = bareInstance(config.maxBodyBytes, (handler) =>
+    createServer((request, response) =>
+      front.handle(request as HostedRequest, response as ServerResponse, (own, answer) =>
+        handler(own, answer)
+      )
+    )
+  )
+  app.addHook('onRoute', (route) => {
+    for (const method of [route.method].flat()) table.add(method, route.url)
+  })
+  await app.register(swagger, {
+    openapi: {
+      openapi: '3.1.0',
+      info: { title: 'Nebula Experts host', version },
+      servers: [{ url: '/' }]
+    },
+    refResolver: { buildLocalReference: (json) => String(json.$id) }
+  })
+  for (const schema of sharedSchemas) app.addSchema(schema)
+  // Its files serve the documentation pages of all experts.
+  await app.register(swaggerUi, { routePrefix: '/docs/assets' })
+  const rapidoc = readFileSync(require.resolve('rapidoc/dist/rapidoc-min.js'))
+  app.get('/docs/assets/rapidoc-min.js', { schema: { hide: true } }, (_request, reply) => {
+    reply.header('content-type', 'text/javascript; charset=utf-8')
+    reply.header('cache-control', 'public, max-age=86400')
+    return reply.send(rapidoc)
+  })
+
+  expertsRoutes(app, context)
+  healthRoutes(app, context)
+  logLevelRoutes(app, context)
+  jobRoutes(app, { jobs: context.jobs, expert: null })
+  hostDocumentRoutes(app, context)
+
+  app.setNotFoundHandler((request, reply) => {
+    reply.hijack()
+    missOf(table, request.raw, reply.raw)
+  })
+  return app
+}
+

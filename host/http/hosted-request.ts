@@ -1,0 +1,8 @@
+import type { IncomingMessage } from 'node:http'
+
+/** A request on its way to an expert's routes: `url` is what follows the base under which it came. */
+export interface HostedRequest extends IncomingMessage {
+  /** `/experts/{name}`, or empty at the root. */
+  base?: string
+  requestId?: string
+}

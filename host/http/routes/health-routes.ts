@@ -1,0 +1,51 @@
+import type { FastifyInstance } from 'fastify'
+import { Type } from 'typebox'
+import { answers } from '../documented-schemas.ts'
+import { handle } from '../handle.ts'
+import type { HostRouteContext } from '../host-app.ts'
+import { sendValue } from '../send.ts'
+
+/**
+ * `/health/live`: the host answers. `/health/ready`: a prediction sent now to any required expert would
+ * be run; 503 with the reasons until then.
+ */
+export function healthRoutes(app: FastifyInstance, context: HostRouteContext): void {
+  const { registry, front } = context
+  app.get(
+    '/health/live',
+    {
+      schema: {
+        operationId: 'health_live',
+        summary: 'Is the host alive',
+        response: answers(Type.Object({ live: Type.Boolean() }))
+      }
+    },
+    handle(({ response }) => sendValue(response, 200, { live: true }))
+  )
+  const Readiness = Type.Object({
+    ready: Type.Boolean(),
+    reasons: Type.Array(Type.String({ description: 'What is missing; empty when ready' }))
+  })
+  app.get(
+    '/health/ready',
+    {
+      schema: {
+        operationId: 'health_ready',
+        summary: 'Is every required expert served',
+        response: { ...answers(Readiness), 503: { description: 'Not Ready', ...Readiness } }
+      }
+    },
+    handle(({ response }) => {
+      const reasons: string[] = []
+      if (front.isStopping) reasons.push('the host is stopping')
+      if (!registry.firstRoundEnded) reasons.push('experts are still being started')
+      for (const expert of registry.all) {
+        if (!expert.required || expert.state === 'ACTIVE') continue
+        const why = expert.reason === null ? '' : `: ${expert.reason}`
+        reasons.push(`${expert.name} is ${expert.state}${why}`)
+      }
+      const ready = reasons.length === 0
+      sendValue(response, ready ? 200 : 503, { ready, reasons })
+    })
+  )
+}

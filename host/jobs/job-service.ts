@@ -1,0 +1,271 @@
+import { randomUUID } from 'node:crypto'
+import { hostError } from '../errors.ts'
+import type { Logger } from '../observe/log.ts'
+import type { Expert } from '../registry/expert.ts'
+import type { Run, RunOutcome } from '../runtime/expert-instance.ts'
+import type { AnswerHead, CallKind, WireError } from '../runtime/messages.ts'
+import { wireError } from '../runtime/wire-error.ts'
+import type { Claim, Dispatch } from './dispatch.ts'
+import type { Job, JobEnd } from './job.ts'
+import type { JobRecords } from './job-records.ts'
+import { runList } from './run-list.ts'
+
+/** What a route asks for. */
+export interface JobRequest {
+  expert: Expert
+  kind: CallKind
+  /** Parameters as JSON: one text, or one for each item of a list. */
+  bodies: string[]
+  isList?: boolean
+  /** Keep a record from the start; without it, one is made only when the caller's wait ends first. */
+  recorded: boolean
+  /** Called when the work has truly ended, whoever still waits: frees what was uploaded for it. */
+  onEnd?: () => void
+}
+
+/** What a caller who waited gets. */
+export type Answer =
+  | { ok: true; jobId: string; text: string; head: AnswerHead | null }
+  | { ok: false; jobId: string; error: WireError }
+
+/**
+ * The one way of work: a synchronous call is a job that somebody waits for.
+ *
+ * Synchronous jobs live in memory and go straight to the expert. Asynchronous ones are written to the
+ * records, put in line, and claimed as the expert has room.
+ */
+export class JobService {
+  readonly #records: JobRecords
+  readonly #dispatch: Dispatch
+  readonly #maxWaitMs: number
+  readonly #maxBacklog: number
+  readonly #log: Logger
+  readonly #claimed = new Map<string, number>()
+  readonly #onEnd = new Map<string, () => void>()
+  readonly #sweeper: NodeJS.Timeout
+
+  constructor(options: {
+    records: JobRecords
+    dispatch: Dispatch
+    maxWaitMs: number
+    maxBacklog: number
+    log: Logger
+  }) {
+    this.#records = options.records
+    this.#dispatch = options.dispatch
+    this.#maxWaitMs = options.maxWaitMs
+    this.#maxBacklog = options.maxBacklog
+    this.#log = options.log
+    this.#sweeper = setInterval(() => void this.#records.expire(Date.now()), 1000)
+    this.#sweeper.unref()
+  }
+
+  /**
+   * Runs a job and waits for it, at most `MAX_WAIT_PREDICT_TIME`; after that the answer is an error
+   * with the job's id, the work goes on, and its result is kept.
+   *
+   * @throws HostError when the expert takes no calls now
+   */
+  async run(request: JobRequest): Promise<Answer> {
+    const id = randomUUID()
+    const job = request.recorded ? newJob(id, request) : null
+    if (job !== null) await this.#records.create(job)
+    let work: Promise<RunOutcome>
+    try {
+      work = this.#begin(id, request, job, false)
+    } catch (error) {
+      request.onEnd?.()
+      if (job !== null) await this.#close(id, failed('HOST_EXPERT_NOT_READY', error as Error))
+      throw error
+    }
+    if (request.onEnd !== undefined) void work.then(request.onEnd)
+    return this.#wait(id, request, job, work)
+  }
+
+  /**
+   * Accepts a job to be run when its turn comes.
+   * @returns its id
+   * @throws HostError when the expert is not served, or too many jobs wait
+   */
+  async submit(request: JobRequest): Promise<string> {
+    const { refusal } = request.expert
+    if (refusal !== null) throw refusal
+    if ((await this.#dispatch.waiting()) >= this.#maxBacklog) {
+      throw hostError('HOST_BACKLOG_FULL', [this.#maxBacklog], { extra: { retry_after: 5 } })
+    }
+    const job = newJob(randomUUID(), request)
+    if (request.onEnd !== undefined) this.#onEnd.set(job.id, request.onEnd)
+    await this.#records.create(job)
+    await this.#dispatch.push(request.expert.name, job.id, 0)
+    void this.pump(request.expert)
+    return job.id
+  }
+
+  get(id: string): Promise<Job | undefined> {
+    return this.#records.get(id)
+  }
+
+  list(expert?: string): Promise<Job[]> {
+    return this.#records.list(expert)
+  }
+
+  /** Claims as many waiting jobs of an expert as it has room for. Called whenever that may have changed. */
+  async pump(expert: Expert): Promise<void> {
+    if (!expert.isServing) return
+    const claimed = this.#claimed.get(expert.name) ?? 0
+    const room = expert.slots - claimed
+    if (room <= 0) return
+    // Counted before the wait: another call of this function must not claim the same room.
+    this.#claimed.set(expert.name, claimed + room)
+    const claims = await this.#dispatch.claim(expert.name, room)
+    const unused = room - claims.length
+    this.#claimed.set(expert.name, (this.#claimed.get(expert.name) ?? 0) - unused)
+    for (const claim of claims) void this.#runClaim(expert, claim)
+  }
+
+  close(): void {
+    clearInterval(this.#sweeper)
+  }
+
+  async #runClaim(expert: Expert, claim: Claim): Promise<void> {
+    try {
+      const job = await this.#records.get(claim.jobId)
+      if (job !== undefined) {
+        const request = { expert, kind: job.kind, bodies: job.bodies, isList: job.isList, recorded: true }
+        await this.#begin(job.id, request, job, true)
+      }
+    } catch (error) {
+      await this.#close(claim.jobId, failed('HOST_EXPERT_NOT_READY', error as Error))
+    } finally {
+      this.#onEnd.get(claim.jobId)?.()
+      this.#onEnd.delete(claim.jobId)
+      await this.#dispatch.done(claim)
+      this.#claimed.set(expert.name, (this.#claimed.get(expert.name) ?? 1) - 1)
+      void this.pump(expert)
+    }
+  }
+
+  /** Sends the work to the expert. @throws HostError when the expert does not take it */
+  #begin(id: string, request: JobRequest, job: Job | null, admitted: boolean): Promise<RunOutcome> {
+    const { expert } = request
+    const onProgress =
+      job === null
+        ? undefined
+        : (fraction: number, note: string | null) =>
+            void this.#records.patch(id, { progress: { fraction, note } })
+    const send = (kind: CallKind, body: string, bounded: boolean, report = onProgress) => {
+      const run = newRun(id, kind, body, expert.settings.timeout_ms ?? null)
+      const outcome = new Promise<RunOutcome>((resolve) => {
+        run.done = resolve
+      })
+      run.onProgress = report
+      if (job !== null) run.onStart = () => void this.#started(job)
+      // Outside of the promise's executor: a refusal is thrown to the caller of this function.
+      expert.submit(run, { bounded })
+      return outcome
+    }
+
+    let work: Promise<RunOutcome>
+    if (request.isList !== true) {
+      work = send(request.kind, request.bodies[0] as string, !admitted)
+    } else if (expert.contract?.predictsLists === true && request.bodies.length > 0) {
+      work = send('images', `[${request.bodies.join(',')}]`, !admitted)
+    } else {
+      work = runList({
+        bodies: request.bodies,
+        parallel: expert.slots,
+        runItem: (body, first) => send('image', body, first && !admitted, undefined),
+        onProgress: (fraction) => onProgress?.(fraction, null)
+      })
+    }
+    if (job === null) return work
+    return work.then(async (outcome) => {
+      await this.#close(id, endOf(outcome))
+      return outcome
+    })
+  }
+
+  async #wait(
+    id: string,
+    request: JobRequest,
+    job: Job | null,
+    work: Promise<RunOutcome>
+  ): Promise<Answer> {
+    const outcome = await within(work, this.#maxWaitMs)
+    if (outcome !== null) {
+      return outcome.ok
+        ? { ok: true, jobId: id, text: outcome.text, head: outcome.head }
+        : { ok: false, jobId: id, error: outcome.error }
+    }
+    if (job === null) await this.#keepLate(id, request, work)
+    return { ok: false, jobId: id, error: wireError('HOST_WAIT_TIMEOUT', [this.#maxWaitMs / 1000]) }
+  }
+
+  /** The caller has gone with the job's id: from now on there is a record to ask for. */
+  async #keepLate(id: string, request: JobRequest, work: Promise<RunOutcome>): Promise<void> {
+    const job = newJob(id, request)
+    job.status = 'running'
+    await this.#records.create(job)
+    void work.then((outcome) => this.#close(id, endOf(outcome)))
+  }
+
+  async #started(job: Job): Promise<void> {
+    if (job.startedAt !== null) return
+    job.startedAt = Date.now()
+    await this.#records.patch(job.id, {
+      status: 'running',
+      startedAt: job.startedAt,
+      attempts: job.attempts + 1
+    })
+  }
+
+  async #close(id: string, end: JobEnd): Promise<void> {
+    const status = end.ok ? 'succeeded' : end.code === 'HOST_CANCELED' ? 'canceled' : 'failed'
+    const closed = await this.#records.patch(id, { status, finishedAt: Date.now(), end })
+    if (!closed) this.#log.debug({ job_id: id }, 'a job ended twice; its first end stands')
+  }
+}
+
+/** What a promise gives, or null when it takes longer. */
+function within<T>(work: Promise<T>, ms: number): Promise<T | null> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, ms, null)
+    void work.then((value) => {
+      clearTimeout(timer)
+      resolve(value)
+    })
+  })
+}
+
+function newRun(jobId: string, kind: CallKind, body: string, timeoutMs: number | null): Run {
+  return { kind, jobId, body, timeoutMs, reruns: 0, resends: 0, done: () => {} }
+}
+
+function newJob(id: string, request: JobRequest): Job {
+  return {
+    id,
+    expert: request.expert.name,
+    expertVersion: request.expert.version,
+    kind: request.kind,
+    bodies: request.bodies,
+    isList: request.isList === true,
+    timeoutMs: request.expert.settings.timeout_ms ?? null,
+    createdAt: Date.now(),
+    status: 'queued',
+    startedAt: null,
+    finishedAt: null,
+    progress: null,
+    attempts: 0,
+    end: null
+  }
+}
+
+function endOf(outcome: RunOutcome): JobEnd {
+  return outcome.ok
+    ? { ok: true, text: outcome.text }
+    : { ok: false, code: outcome.error.code, message: outcome.error.message }
+}
+
+function failed(code: string, error: Error): JobEnd {
+  return { ok: false, code: (error as { code?: string }).code ?? code, message: error.message }
+}

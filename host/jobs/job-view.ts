@@ -1,0 +1,62 @@
+import { isFinal, type Job } from './job.ts'
+
+/** Keys of a record that are the host's; a result's key of the same name is left out of the record. */
+const OWN_KEYS = new Set([
+  'jobId',
+  'state',
+  'params',
+  'status',
+  'created_at',
+  'started_at',
+  'finished_at',
+  'progress',
+  'attempts',
+  'expert',
+  'expert_version',
+  'code'
+])
+
+/**
+ * A job as `/jobs` shows it: the seed's record (`state`, then `params` or the result's keys), and beside
+ * it what the seed never said.
+ */
+export function viewJob(job: Job): Record<string, unknown> {
+  return { ...seedRecord(job), ...facts(job) }
+}
+
+function seedRecord(job: Job): Record<string, unknown> {
+  const { end } = job
+  if (!isFinal(job.status) || end === null) {
+    // Of a route of the expert's own, its body: the rest of the call is plumbing.
+    const shown = job.bodies.map((body) => {
+      const params = JSON.parse(body)
+      return typeof job.kind === 'number' ? params.body : params
+    })
+    return { state: 'running', params: job.isList ? shown : shown[0] }
+  }
+  if (!end.ok) return { state: 'finish', result: null, error: end.message, code: end.code }
+  const value = JSON.parse(end.text)
+  if (job.isList) return { state: 'finish', results: value }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    return { state: 'finish', result: value }
+  }
+  const kept = Object.entries(value).filter(([key]) => !OWN_KEYS.has(key))
+  return { state: 'finish', ...Object.fromEntries(kept) }
+}
+
+function facts(job: Job): Record<string, unknown> {
+  return {
+    status: job.status,
+    created_at: rfc3339(job.createdAt),
+    started_at: rfc3339(job.startedAt),
+    finished_at: rfc3339(job.finishedAt),
+    progress: job.progress,
+    attempts: job.attempts,
+    expert: job.expert,
+    expert_version: job.expertVersion
+  }
+}
+
+function rfc3339(time: number | null): string | null {
+  return time === null ? null : new Date(time).toISOString()
+}

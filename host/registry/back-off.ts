@@ -1,0 +1,46 @@
+/** Waits between restarts: none before the first, then doubling, with jitter. */
+const FIRST_MS = 250
+const LONGEST_MS = 30_000
+
+/**
+ * Counts failures within a sliding time, for two questions: how long to wait before the next start,
+ * and whether to stop trying. A success clears it.
+ */
+export class FailureRecord {
+  readonly #limit: number
+  readonly #withinMs: number
+  #times: number[] = []
+  #inARow = 0
+
+  constructor(limit: number, withinMs: number) {
+    this.#limit = limit
+    this.#withinMs = withinMs
+  }
+
+  get inARow(): number {
+    return this.#inARow
+  }
+
+  add(now: number): void {
+    this.#inARow += 1
+    this.#times = this.#times.filter((time) => now - time < this.#withinMs)
+    this.#times.push(now)
+  }
+
+  clear(): void {
+    this.#inARow = 0
+    this.#times = []
+  }
+
+  /** True when so many failures in so short a time make another try pointless. */
+  get isLoop(): boolean {
+    return this.#times.length >= this.#limit
+  }
+
+  /** Milliseconds to wait before the next start. */
+  delay(random: () => number = Math.random): number {
+    if (this.#inARow <= 1) return 0
+    const longest = Math.min(LONGEST_MS, FIRST_MS * 2 ** (this.#inARow - 1))
+    return Math.round(longest / 2 + (random() * longest) / 2)
+  }
+}

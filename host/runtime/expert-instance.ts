@@ -1,0 +1,313 @@
+import type { Logger } from '../observe/log.ts'
+import type { ExpertExit, RunningExpert } from './expert-runtime.ts'
+import type {
+  AnswerHead,
+  CallKind,
+  ExpertDescription,
+  ExpertMirror,
+  LoadRequest,
+  ToHost,
+  WireError
+} from './messages.ts'
+import { wireError } from './wire-error.ts'
+
+/** How a run ended. `text` is JSON, handed through as the expert's process wrote it. */
+export type RunOutcome =
+  | { ok: true; text: string; head: AnswerHead | null }
+  | { ok: false; error: WireError }
+
+/** One call on its way through an expert. */
+export interface Run {
+  readonly kind: CallKind
+  readonly jobId: string
+  /** The parameters as JSON. */
+  readonly body: string
+  /** From its start; null for no limit. */
+  readonly timeoutMs: number | null
+  /** How often it ran in a process that another call's kill took. */
+  reruns: number
+  /** How often it was sent to a process that died before its turn. */
+  resends: number
+  onStart?: () => void
+  onProgress?: ((fraction: number, note: string | null) => void) | undefined
+  /** Called exactly once. */
+  done: (outcome: RunOutcome) => void
+}
+
+/** What became of the calls of a process that died. */
+export interface LostRuns {
+  /** Were running when it died by itself; any of them may be the cause. */
+  suspects: Run[]
+  /** Were running when another call's kill took the process. */
+  sharing: Run[]
+  /** Had not begun. */
+  unbegun: Run[]
+}
+
+interface Pending {
+  id: number
+  run: Run
+  startedAt: number
+  timer: NodeJS.Timeout | null
+  /** Its caller has been answered (canceled, out of time); the slot stays taken until it truly ends. */
+  settled: boolean
+}
+
+/** How long a run may go on after its signal, before its process is killed, milliseconds. */
+const GRACE_MS = 2000
+/** Runs shorter than this are sent ahead of their turn, so that many share one write. */
+const SEND_AHEAD_UNDER_MS = 2
+const SEND_AHEAD = 32
+
+/**
+ * The host's side of one expert process: the handshake, its calls, its mirror, its end.
+ *
+ * Calls are sent in order and the process begins them in order, `concurrency` at once. So of those
+ * unfinished, the first `concurrency` are running and the others have not begun: the host knows it
+ * without being told, and what had not begun is sent elsewhere after a crash.
+ */
+export class ExpertInstance {
+  readonly startedAt = Date.now()
+  readonly exited: Promise<ExpertExit>
+  mirror: ExpertMirror = { status: 'STARTING', cfg: {}, tasks: [] }
+  onLost: (lost: LostRuns) => void = () => {}
+  onRoom: () => void = () => {}
+  onInitProgress: (fraction: number, note: string | null) => void = () => {}
+  /** Why it was killed, when the host did it. */
+  killedFor: string | null = null
+  /** True when a caller's cancel or timeout killed it: no fault of the expert. */
+  killedByCaller = false
+  fatal: WireError | null = null
+  jobsDone = 0
+
+  readonly #process: RunningExpert
+  readonly #concurrency: number
+  readonly #log: Logger
+  #handshake: { resolve: (value: never) => void; reject: (error: Error) => void } | null = null
+  #running = new Map<number, Pending>()
+  #ahead: Pending[] = []
+  #nextId = 1
+  #meanRunMs = SEND_AHEAD_UNDER_MS
+  #gone = false
+
+  constructor(process: RunningExpert, concurrency: number, log: Logger) {
+    this.#process = process
+    this.#concurrency = concurrency
+    this.#log = log
+    process.port.onMessage = (head, body) => this.#receive(head, body)
+    process.port.onClose = (fault) => {
+      if (fault !== null) this.kill(`its process ${fault.message}`)
+      else if (!this.#gone) process.kill()
+    }
+    this.exited = process.exited.then((exit) => this.#end(exit))
+  }
+
+  get pid(): number {
+    return this.#process.pid
+  }
+
+  get isGone(): boolean {
+    return this.#gone
+  }
+
+  get inFlight(): number {
+    return this.#running.size + this.#ahead.length
+  }
+
+  /** Mean time of a run, milliseconds; recent runs weigh more. */
+  get meanRunMs(): number {
+    return this.#meanRunMs
+  }
+
+  /** How many more calls may be sent now. */
+  get room(): number {
+    if (this.#gone || this.killedFor !== null) return 0
+    const ahead = this.#meanRunMs < SEND_AHEAD_UNDER_MS ? SEND_AHEAD : 0
+    return this.#concurrency + ahead - this.inFlight
+  }
+
+  /** Imports the package. @throws Error with the reason when it cannot be served */
+  load(request: LoadRequest): Promise<ExpertDescription> {
+    return this.#shake(() => this.#process.port.send(['load', request]))
+  }
+
+  /** Sets the configuration and runs `init`. */
+  async init(config: Record<string, unknown>): Promise<void> {
+    await this.#shake(() => this.#process.port.send(['init', config]))
+  }
+
+  set(config: Record<string, unknown>): void {
+    this.#process.port.send(['set', config])
+  }
+
+  setLogLevel(level: string): void {
+    this.#process.port.send(['log-level', level])
+  }
+
+  send(run: Run): void {
+    const id = this.#nextId++
+    const pending: Pending = { id, run, startedAt: 0, timer: null, settled: false }
+    if (this.#running.size < this.#concurrency) this.#begin(pending)
+    else this.#ahead.push(pending)
+    this.#process.port.send(['call', id, run.kind, run.jobId], run.body)
+  }
+
+  /** Ends one of its runs for `error`: at once if it has not begun, else by signal, then by kill. */
+  cancel(run: Run, error: WireError): boolean {
+    const place = this.#ahead.findIndex((pending) => pending.run === run)
+    if (place !== -1) {
+      const pending = this.#ahead[place] as Pending
+      pending.settled = true
+      this.#process.port.send(['cancel', pending.id])
+      run.done({ ok: false, error })
+      return true
+    }
+    for (const pending of this.#running.values()) {
+      if (pending.run === run && !pending.settled) {
+        this.#stopRun(pending, error)
+        return true
+      }
+    }
+    return false
+  }
+
+  /** Asks it to end in good order; kills it after `graceMs`. */
+  async stop(graceMs: number): Promise<void> {
+    this.killedFor ??= 'it was stopped'
+    this.#process.port.send(['stop'])
+    const timer = setTimeout(() => this.#process.kill(), graceMs)
+    await this.exited
+    clearTimeout(timer)
+  }
+
+  kill(why: string): void {
+    this.killedFor ??= why
+    this.#process.kill()
+  }
+
+  #shake<T>(begin: () => void): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      if (this.#gone) {
+        reject(new Error(this.killedFor ?? 'its process is gone'))
+        return
+      }
+      this.#handshake = { resolve: resolve as (value: never) => void, reject }
+      begin()
+    })
+  }
+
+  #receive(head: ToHost, body: string): void {
+    switch (head[0]) {
+      case 'result':
+        this.#finish(head[1], { ok: true, text: body, head: null })
+        return
+      case 'reply':
+        this.#finish(head[1], { ok: true, text: body, head: head[2] })
+        return
+      case 'error':
+        this.#finish(head[1], { ok: false, error: head[2] })
+        return
+      case 'progress':
+        if (head[1] === 0) this.onInitProgress(head[2], head[3])
+        else this.#running.get(head[1])?.run.onProgress?.(head[2], head[3])
+        return
+      case 'mirror':
+        this.mirror = head[1]
+        return
+      case 'log':
+        this.#log[head[1]]({ ...head[3], ...(head[4] === null ? {} : { job_id: head[4] }) }, head[2])
+        return
+      case 'described':
+        this.#handshake?.resolve(head[1] as never)
+        return
+      case 'ready':
+        this.#handshake?.resolve(undefined as never)
+        return
+      case 'failed':
+        this.#handshake?.reject(Object.assign(new Error(head[1].message), { stack: head[1].stack }))
+        return
+      case 'fatal':
+        this.fatal = head[1]
+        return
+      default:
+        this.kill(`its process sent a message of no known kind: ${String(head[0]).slice(0, 40)}`)
+    }
+  }
+
+  #begin(pending: Pending): void {
+    pending.startedAt = performance.now()
+    this.#running.set(pending.id, pending)
+    const { run } = pending
+    if (run.timeoutMs !== null) {
+      const error = wireError('HOST_RUN_TIMEOUT', [run.timeoutMs])
+      pending.timer = setTimeout(() => this.#stopRun(pending, error), run.timeoutMs)
+    }
+    run.onStart?.()
+  }
+
+  #stopRun(pending: Pending, error: WireError): void {
+    if (pending.timer !== null) clearTimeout(pending.timer)
+    pending.settled = true
+    this.#process.port.send(['cancel', pending.id])
+    pending.timer = setTimeout(() => {
+      this.killedByCaller = true
+      this.kill(`a run did not end within ${GRACE_MS} ms of its signal`)
+    }, GRACE_MS)
+    pending.run.done({ ok: false, error })
+  }
+
+  #finish(id: number, outcome: RunOutcome): void {
+    const pending = this.#running.get(id)
+    if (pending === undefined) {
+      const place = this.#ahead.findIndex((waiting) => waiting.id === id)
+      // An answer to what was never asked, or a second one, is dropped: its caller has been told.
+      if (place !== -1) this.#settle(this.#ahead.splice(place, 1)[0] as Pending, outcome)
+      return
+    }
+    this.#running.delete(id)
+    this.jobsDone += 1
+    if (pending.timer !== null) clearTimeout(pending.timer)
+    const ms = performance.now() - pending.startedAt
+    this.#meanRunMs += (ms - this.#meanRunMs) * 0.1
+    const next = this.#ahead.shift()
+    if (next !== undefined) this.#begin(next)
+    this.#settle(pending, outcome)
+    this.onRoom()
+  }
+
+  #settle(pending: Pending, outcome: RunOutcome): void {
+    if (pending.settled) return
+    pending.settled = true
+    pending.run.done(outcome)
+  }
+
+  #end(exit: ExpertExit): ExpertExit {
+    this.#gone = true
+    this.#process.port.close()
+    this.#handshake?.reject(new Error(this.describeExit(exit)))
+    const lost: LostRuns = { suspects: [], sharing: [], unbegun: [] }
+    for (const pending of this.#running.values()) {
+      if (pending.timer !== null) clearTimeout(pending.timer)
+      if (pending.settled) continue
+      if (this.killedByCaller) lost.sharing.push(pending.run)
+      else lost.suspects.push(pending.run)
+    }
+    for (const pending of this.#ahead) if (!pending.settled) lost.unbegun.push(pending.run)
+    this.#running.clear()
+    this.#ahead = []
+    this.onLost(lost)
+    return exit
+  }
+
+  /** A predicate for sentences: "exited with code 1: out of luck". */
+  describeExit(exit: ExpertExit): string {
+    if (this.killedFor !== null && exit.signal === 'SIGKILL') return `was killed: ${this.killedFor}`
+    const how =
+      exit.signal !== null
+        ? `was killed by ${exit.signal}`
+        : exit.code === null
+          ? 'could not be started'
+          : `exited with code ${exit.code}`
+    return this.fatal === null ? how : `${how}: ${this.fatal.message}`
+  }
+}
