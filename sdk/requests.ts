@@ -1,10 +1,10 @@
 import { type Static, type TSchema, Type } from 'typebox'
 
-/** What the bodies of the seed's predict routes are. Names, order and defaults are the wire's own. */
-type Described = { description: string }
+// Bodies of the seed's predict routes. Names, order and defaults are the wire's own; OpenAPI is
+// made from them.
 
-const Nullable = <T extends TSchema>(schema: T, { description }: Described) =>
-  Type.Union([schema, Type.Null()], { default: null, description })
+const Nullable = <T extends TSchema>(schema: T, options: { description: string }) =>
+  Type.Union([schema, Type.Null()], { default: null, ...options })
 
 const extra_params = Nullable(Type.Record(Type.String(), Type.Unknown()), {
   description: 'Parameters of the expert, as its documentation names them'

@@ -30,7 +30,7 @@ class Stop extends Error {
 }
 
 /**
- * Reads JSON as Python's `json.loads` does, `NaN` and `Infinity` included. It is slow, and meant for
+ * Reads JSON as Python's `json.loads` does, `NaN` and `Infinity` included. It is slow, meant for
  * texts that `JSON.parse` refused: V8 does not say reliably where and why.
  */
 export function parsePythonJson(text: string): PythonJson {

@@ -32,7 +32,14 @@ t.test('every encoding that Python detects is read', async (t) => {
 })
 
 t.test('bytes that are no text are undecodable', async (t) => {
-  for (const hex of ['ff', '22c328', '7b00220058', '5b0000005d0000', '00000000ffffffff', 'eda080']) {
+  for (const hex of [
+    'ff',
+    '22c328',
+    '7b00220058',
+    '5b0000005d0000',
+    '00000000ffffffff',
+    'eda080'
+  ]) {
     t.strictSame(parseJsonBody(Buffer.from(hex, 'hex')), { undecodable: true }, hex)
   }
 })
