@@ -15,5 +15,6 @@ export {
   PredictImagesParam,
   PredictParam
 } from './requests.ts'
+export { checkRoutes } from './route-rules.ts'
 export { attachServices, type ExpertServices } from './services.ts'
 export { type Checked, compileSchema, type Issue, SchemaError } from './validation/index.ts'

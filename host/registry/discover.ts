@@ -38,6 +38,11 @@ type Lookup = Pick<HostConfig, 'pluginDirs' | 'experts' | 'selected' | 'baseDir'
  */
 export async function discover(config: Lookup): Promise<Candidate[]> {
   const found = await scanFolders(config.pluginDirs)
+  // What EXPERT_PLUGINS names by folder or package takes its settings by name like any other.
+  for (const word of config.selected ?? []) {
+    const item = await find(word, found, config)
+    if (item !== null && !found.includes(item)) found.push(item)
+  }
   const candidates: Candidate[] = []
   const taken = new Map<string, Candidate>()
   const used = new Set<Found>()

@@ -1,4 +1,4 @@
-import { type Checked, compileSchema } from '@nebula-experts/sdk/hosting'
+import { type Checked, checkRoutes, compileSchema } from '@nebula-experts/sdk/hosting'
 import type { ExpertDescription, RouteDescription } from '../runtime/messages.ts'
 import { DeclaredConfig } from './declared-config.ts'
 import { PluginError } from './plugin-source.ts'
@@ -20,12 +20,6 @@ export interface ExpertContract {
   predictsLists: boolean
   routes: ContractRoute[]
 }
-
-/** Paths under an expert's base that are the host's, without their last parameter. */
-const RESERVED = ['/status', '/cfg', '/set', '/log-level', '/tasks', '/jobs', '/predict', '/docs', '/redoc', '/openapi.json']
-const RESERVED_UNDER = ['/jobs/', '/predict/', '/docs/', '/redoc/']
-const MAX_ROUTES = 200
-const LEGAL_PATH = /^(\/[A-Za-z0-9._~:!$&'()*+,;=@-]*)+$/
 
 /**
  * Checks what an expert's process said of itself; nothing of it is trusted.
@@ -56,17 +50,13 @@ function makeConfig(schema: object | null): DeclaredConfig {
 }
 
 function makeRoutes(routes: RouteDescription[]): ContractRoute[] {
-  if (routes.length > MAX_ROUTES) {
-    throw new PluginError(`it declares ${routes.length} routes; at most ${MAX_ROUTES} are taken`)
+  try {
+    checkRoutes(routes)
+  } catch (error) {
+    throw new PluginError((error as Error).message)
   }
-  const shapes = new Map<string, string>()
   return routes.map((route, index) => {
     const title = `${route.method} ${route.path}`
-    checkPath(route)
-    const shape = `${route.method} ${route.path.replace(/(?<=\/):[A-Za-z_]\w*/g, ':')}`
-    const twin = shapes.get(shape)
-    if (twin !== undefined) throw new PluginError(`route ${title} is declared twice (as ${twin})`)
-    shapes.set(shape, title)
     return {
       ...route,
       index,
@@ -77,21 +67,6 @@ function makeRoutes(routes: RouteDescription[]): ContractRoute[] {
       }
     }
   })
-}
-
-function checkPath(route: RouteDescription): void {
-  const { path } = route
-  const title = `route ${route.method} ${path}`
-  if (!LEGAL_PATH.test(path) || path.includes('//') || (path.length > 1 && path.endsWith('/'))) {
-    throw new PluginError(`${title}: segments of letters, digits and - . _ ~ : ! $ & ' ( ) * + , ; = @ are wanted, with no slash at the end`)
-  }
-  const shadows =
-    path === '/' ||
-    RESERVED.includes(path) ||
-    RESERVED_UNDER.some((start) => path.startsWith(start)) ||
-    // A first segment that is a parameter would answer for every path of the host.
-    /^\/:[A-Za-z_]\w*$/.test(path)
-  if (shadows) throw new PluginError(`${title} shadows a path that every expert has`)
 }
 
 function compile(schema: object | null, what: string, unknownKeys: 'drop' | 'keep' = 'drop') {
