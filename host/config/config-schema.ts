@@ -81,6 +81,7 @@ export const ConfigFile = Type.Object(
     ),
     experts: Type.Optional(
       Type.Record(Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._-]*$' }), ExpertSettings, {
+        additionalProperties: false,
         description: 'Settings by the name under which the expert is served'
       })
     )
