@@ -1,4 +1,10 @@
-import { BaseExpert, type ExpertApi, type ExpertParam, type RunContext, Type } from '@nebula-experts/sdk'
+import {
+  BaseExpert,
+  type ExpertApi,
+  type ExpertParam,
+  type RunContext,
+  Type
+} from '@nebula-experts/sdk'
 
 const Config = Type.Object({
   HELLO_GREETING: Type.String({ default: 'Hello', description: 'The word before the name' })
