@@ -79,10 +79,7 @@ export abstract class BaseExpert<
    * Answers `POST /predict`: a movie. Left as it is, it answers an `error` that says so.
    * @returns any JSON value; by convention `{ result, error }`
    */
-  async predict(
-    _params: ExpertParam<Static<Params>>,
-    _context: RunContext
-  ): Promise<unknown> {
+  async predict(_params: ExpertParam<Static<Params>>, _context: RunContext): Promise<unknown> {
     return { result: null, error: `Expert '${this.getName()}' predicts no movies` }
   }
 
@@ -91,10 +88,7 @@ export abstract class BaseExpert<
    * that says so.
    * @returns any JSON value; by convention `{ result, error }`
    */
-  async predictImage(
-    _params: ExpertParam<Static<Params>>,
-    _context: RunContext
-  ): Promise<unknown> {
+  async predictImage(_params: ExpertParam<Static<Params>>, _context: RunContext): Promise<unknown> {
     return { result: null, error: `Expert '${this.getName()}' predicts no images` }
   }
 
@@ -103,10 +97,7 @@ export abstract class BaseExpert<
    * Left undefined, each picture of the list goes through `predictImage`.
    * @returns as many answers as there are pictures, in their order
    */
-  predictImages?(
-    list: ExpertParam<Static<Params>>[],
-    context: RunContext
-  ): Promise<unknown[]>
+  predictImages?(list: ExpertParam<Static<Params>>[], context: RunContext): Promise<unknown[]>
 
   /** What `/status` answers. */
   getStatus(): string | null {

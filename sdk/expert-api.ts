@@ -110,7 +110,9 @@ export function collectRoutes(addExpertApis: (api: ExpertApi) => void): Declared
         throw new TypeError(`The path of a route must start with '/', got ${JSON.stringify(path)}`)
       }
       if (typeof handler !== 'function') {
-        throw new TypeError(`Route ${method} ${path} needs a handler function as its third argument`)
+        throw new TypeError(
+          `Route ${method} ${path} needs a handler function as its third argument`
+        )
       }
       routes.push({ method, path, options, handler: handler as RouteHandler })
     }

@@ -1,7 +1,8 @@
 import { type Static, type TSchema, Type } from 'typebox'
 
 /** A schema that also takes `null`, and is `null` when the field is absent. */
-const Nullable = <T extends TSchema>(schema: T) => Type.Union([schema, Type.Null()], { default: null })
+const Nullable = <T extends TSchema>(schema: T) =>
+  Type.Union([schema, Type.Null()], { default: null })
 
 /** Any JSON object. */
 const AnyObject = Type.Record(Type.String(), Type.Unknown())
@@ -44,7 +45,9 @@ export type TokenRecord = Static<typeof TokenRecord>
 export const ImageRecord = Type.Object({
   image_id: Type.String(),
   expert: Nullable(Type.String()),
-  bbox: Nullable(Type.Unknown({ description: '[left, top, right, bottom], pixels of the original' })),
+  bbox: Nullable(
+    Type.Unknown({ description: '[left, top, right, bottom], pixels of the original' })
+  ),
   label: Nullable(Type.Unknown({ description: 'Usually a string' })),
   meta_label: Nullable(AnyObject),
   re_id: Type.Integer({ default: 0 })

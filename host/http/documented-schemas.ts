@@ -3,7 +3,7 @@ import {
   PredictImageParam,
   PredictImagesParam,
   PredictParam
-} from '@nebula-experts/sdk/hosting'
+} from '@nebula-experts/sdk/schemas'
 import { Type } from 'typebox'
 
 const ValidationError = Type.Object({

@@ -2,7 +2,7 @@ import { createReadStream } from 'node:fs'
 import { unlink } from 'node:fs/promises'
 import type { ServerResponse } from 'node:http'
 import { pipeline } from 'node:stream/promises'
-import type { Issue } from '@nebula-experts/sdk/hosting'
+import type { Issue } from '@nebula-experts/sdk/schemas'
 import { HostError } from '../errors.ts'
 import type { AnswerHead, WireError } from '../runtime/messages.ts'
 

@@ -1,4 +1,4 @@
-import { compileSchema, type Issue } from '@nebula-experts/sdk/hosting'
+import { compileSchema, type Issue } from '@nebula-experts/sdk/schemas'
 import { PluginError } from './plugin-source.ts'
 
 // What would hand an expert the keys of the house.

@@ -1,4 +1,4 @@
-import { type Checked, checkRoutes, compileSchema } from '@nebula-experts/sdk/hosting'
+import { type Checked, checkRoutes, compileSchema } from '@nebula-experts/sdk/schemas'
 import type { ExpertDescription, RouteDescription } from '../runtime/messages.ts'
 import { DeclaredConfig } from './declared-config.ts'
 import { PluginError } from './plugin-source.ts'

@@ -1,4 +1,4 @@
-import { compileSchema, type Issue } from '@nebula-experts/sdk/hosting'
+import { compileSchema, type Issue } from '@nebula-experts/sdk/schemas'
 import type { FastifyInstance, RouteOptions } from 'fastify'
 import { Type } from 'typebox'
 import type { JobRequest } from '../../jobs/job-service.ts'

@@ -5,7 +5,7 @@ import {
   PredictImageParam,
   PredictImagesParam,
   PredictParam
-} from '@nebula-experts/sdk/hosting'
+} from '@nebula-experts/sdk/schemas'
 import type { FastifyInstance } from 'fastify'
 import { Type } from 'typebox'
 import type { JobRequest } from '../../jobs/job-service.ts'
