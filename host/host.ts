@@ -57,7 +57,11 @@ export async function createHost(options: { config: HostConfig; log?: Logger }):
       log,
       runDir: run.path,
       onContract: async (expert, contract) => {
-        apps.set(expert, await buildExpertApp({ expert, contract, jobs, config, log, uploadDir }))
+        const own = log.child({ expert: expert.name })
+        apps.set(
+          expert,
+          await buildExpertApp({ expert, contract, jobs, config, log: own, uploadDir })
+        )
       },
       onState: (expert) => void jobs.pump(expert)
     })

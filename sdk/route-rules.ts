@@ -14,7 +14,8 @@ const RESERVED = [
 ]
 const RESERVED_UNDER = ['/jobs/', '/predict/', '/docs/', '/redoc/']
 const MAX_ROUTES = 200
-const LEGAL_PATH = /^(\/[A-Za-z0-9._~:!$&'()*+,;=@-]*)+$/
+// Without ( ) and *, which the router would take for patterns of its own.
+const LEGAL_PATH = /^(\/[A-Za-z0-9._~:!$&'+,;=@-]*)+$/
 
 /**
  * Checks the paths of an expert's own routes against each other and against those every expert has.
@@ -39,7 +40,7 @@ export function checkRoutes(routes: Array<{ method: string; path: string }>): vo
 function checkPath(title: string, path: string): void {
   if (!LEGAL_PATH.test(path) || path.includes('//') || (path.length > 1 && path.endsWith('/'))) {
     throw new Error(
-      `route ${title}: segments of letters, digits and - . _ ~ : ! $ & ' ( ) * + , ; = @ are wanted, with no slash at the end`
+      `route ${title}: segments of letters, digits and - . _ ~ : ! $ & ' + , ; = @ are wanted, with no slash at the end`
     )
   }
   const shadows =

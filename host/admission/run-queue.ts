@@ -6,6 +6,10 @@ export class RunQueue<T> {
     return this.#entries.length
   }
 
+  get first(): T | undefined {
+    return this.#entries[0]?.item
+  }
+
   push(item: T, priority = 0): void {
     let place = this.#entries.length
     while (place > 0 && (this.#entries[place - 1]?.priority ?? 0) < priority) place -= 1

@@ -41,7 +41,12 @@ export const ExpertSettings = Type.Object(
       })
     ),
     max_queue_size: Type.Optional(
-      Type.Integer({ minimum: 0, maximum: 100_000, default: 256, description: 'Calls that may wait' })
+      Type.Integer({
+        minimum: 0,
+        maximum: 100_000,
+        default: 256,
+        description: 'Calls that may wait'
+      })
     ),
     timeout_ms: milliseconds('How long one run may take from its start; default: no limit'),
     start_timeout_ms: milliseconds('How long import and init may take', 600_000),

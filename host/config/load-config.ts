@@ -38,6 +38,7 @@ export function loadConfig(env: NodeJS.ProcessEnv, cwd: string): HostConfig {
   const configPath = named === undefined ? findConfig(cwd) : resolve(cwd, named)
   const file = configPath === null ? {} : readConfigFile(configPath, named !== undefined, problems)
   const root = configPath === null ? cwd : dirname(configPath)
+  const dataDir = reader.text('NEBULA_DATA_DIR')
   const dirs = file.plugins_dir ?? ['./plugins']
 
   const config: HostConfig = {
@@ -47,7 +48,7 @@ export function loadConfig(env: NodeJS.ProcessEnv, cwd: string): HostConfig {
     baseDir: root,
     defaultExpert: reader.text('EXPERT_DEFAULT') ?? null,
     experts: resolvePackages(file.experts ?? {}, root),
-    dataDir: resolve(root, reader.text('NEBULA_DATA_DIR') ?? './data'),
+    dataDir: dataDir === undefined ? join(root, 'data') : resolve(cwd, dataDir),
     port: reader.integer('PORT', 0, 65_535) ?? 8000,
     host: reader.text('HOST') ?? '0.0.0.0',
     logLevel: reader.oneOf('LOG_LEVEL', logLevels) ?? 'info',
@@ -98,7 +99,9 @@ function readConfigFile(path: string, named: boolean, problems: string[]): Confi
     text = readFileSync(path, 'utf8')
   } catch (error) {
     const why = (error as NodeJS.ErrnoException).code ?? String(error)
-    problems.push(`${path}: cannot be read (${why})${named ? ', though NEBULA_CONFIG names it' : ''}`)
+    problems.push(
+      `${path}: cannot be read (${why})${named ? ', though NEBULA_CONFIG names it' : ''}`
+    )
     return {}
   }
   let parsed: unknown

@@ -16,12 +16,15 @@ const error = {
   request_id: Type.String({ description: 'Stands in the log beside what went wrong' })
 }
 
+/** Keywords whose value is data. */
+const DATA = new Set(['default', 'const', 'enum', 'examples'])
+
 /** The schemas that documents name, as `components/schemas/{name}`. */
 export const sharedSchemas = [
-  named('ImageParam', ImageParam),
-  named('PredictParam', PredictParam),
-  named('PredictImageParam', PredictImageParam),
-  named('PredictImagesParam', { ...PredictImagesParam }),
+  named('ImageParam', asInput(ImageParam)),
+  named('PredictParam', asInput(PredictParam)),
+  named('PredictImageParam', asInput(PredictImageParam)),
+  named('PredictImagesParam', asInput(PredictImagesParam)),
   named('ValidationError', ValidationError),
   named(
     'HTTPValidationError',
@@ -43,6 +46,23 @@ export function answers(success: object, description = 'Successful Response') {
     200: { description, ...success },
     422: { description: 'Validation Error', ...ref('HTTPValidationError') }
   }
+}
+
+/**
+ * A schema as a client has to fulfil it: what has a default may be left out. TypeBox counts such a
+ * field as required, for after the check it is there.
+ */
+export function asInput<T extends object>(schema: T): T {
+  const entries = Object.entries(schema).map(([key, value]) =>
+    typeof value !== 'object' || value === null || DATA.has(key)
+      ? [key, value]
+      : [key, asInput(value)]
+  )
+  if (Array.isArray(schema)) return entries.map(([, value]) => value) as T
+  const { properties = {}, required, ...others } = Object.fromEntries(entries)
+  if (!Array.isArray(required)) return Object.fromEntries(entries)
+  const left = required.filter((key) => properties[key]?.default === undefined)
+  return { ...others, properties, ...(left.length === 0 ? {} : { required: left }) }
 }
 
 function named(name: string, schema: object) {

@@ -11,13 +11,13 @@ import { sharedSchemas } from './documented-schemas.ts'
 import type { HostedRequest } from './hosted-request.ts'
 import { bodyLimitError } from './limits.ts'
 import { requestIdOf } from './request-id.ts'
-import { RouteTable } from './route-table.ts'
+import { type Miss, RouteTable } from './route-table.ts'
 import { documentRoutes } from './routes/document-routes.ts'
 import { infoRoutes } from './routes/info-routes.ts'
 import { jobRoutes } from './routes/job-routes.ts'
 import { ownRoutes } from './routes/own-routes.ts'
 import { predictRoutes } from './routes/predict-routes.ts'
-import { sendError } from './send.ts'
+import { failRequest, sendError } from './send.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -49,7 +49,7 @@ export interface ExpertApp {
 export async function buildExpertApp(context: ExpertRouteContext): Promise<ExpertApp> {
   const { expert, config } = context
   const table = new RouteTable()
-  const app = bareInstance(config.maxBodyBytes)
+  const app = bareInstance(config.maxBodyBytes, context.log)
   app.addHook('onRoute', (route) => {
     const declared = route.config?.declaredPath ?? route.url
     for (const method of [route.method].flat()) table.add(method, declared)
@@ -98,13 +98,7 @@ export async function buildExpertApp(context: ExpertRouteContext): Promise<Exper
   })
   await app.ready()
   return {
-    handle: (request, response) => {
-      const url = request.url as string
-      // Looked at before routing: '/jobs/' would match '/jobs/:id' with an empty id, and a decoded
-      // slash is no separator.
-      if (hasSlashAtEnd(url) || /%2f/i.test(url)) missOf(table, request, response)
-      else app.routing(request, response)
-    },
+    handle: routed(table, (request, response) => app.routing(request, response)),
     document: (base) => withServer(app, base),
     close: () => app.close()
   }
@@ -115,11 +109,14 @@ const VERB_COLON = '\u0001'
 /** A Fastify instance that leaves reading of bodies, checks and answers to the routes. */
 export function bareInstance(
   bodyLimit: number,
+  log: Logger,
   serverFactory?: (handler: RequestListener) => Server
 ): FastifyInstance {
   const app = fastify({
     logger: false,
-    ...(serverFactory === undefined ? {} : { serverFactory, forceCloseConnections: 'idle' as const }),
+    ...(serverFactory === undefined
+      ? {}
+      : { serverFactory, forceCloseConnections: 'idle' as const }),
     bodyLimit,
     exposeHeadRoutes: false,
     genReqId: (request) => requestIdOf(request as HostedRequest),
@@ -135,48 +132,66 @@ export function bareInstance(
   app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
   app.setErrorHandler((error, request, reply) => {
     reply.hijack()
-    sendError(reply.raw, request.id, bodyLimitError(error, bodyLimit) ?? error)
+    failRequest(
+      { response: reply.raw, id: request.id, log },
+      bodyLimitError(error, bodyLimit) ?? error
+    )
   })
+  app.decorate('hostLog', log)
   return app
 }
 
-function hasSlashAtEnd(url: string): boolean {
+/**
+ * Answers before routing what the router would take for something else: it matches '/jobs/' with
+ * '/jobs/:id' and an empty id, and 'a%2Fb' with one parameter, where the seed decodes first.
+ */
+export function routed(
+  table: RouteTable,
+  route: (request: HostedRequest, response: ServerResponse) => void
+): (request: HostedRequest, response: ServerResponse) => void {
+  return (request, response) => {
+    const path = pathOf(request.url as string)
+    if ((path.length > 1 && path.endsWith('/')) || ESCAPED_SLASH.test(path)) {
+      missOf(table, request, response)
+    } else {
+      route(request, response)
+    }
+  }
+}
+
+const ESCAPED_SLASH = /%2f/i
+
+function pathOf(url: string): string {
   const query = url.indexOf('?')
-  const end = query === -1 ? url.length : query
-  return end > 1 && url.charCodeAt(end - 1) === 47
+  return query === -1 ? url : url.slice(0, query)
 }
 
 /** 404, 405 or a redirect to the path without, or with, its last slash. */
-export function missOf(
-  table: RouteTable,
-  request: HostedRequest,
-  response: ServerResponse
-): void {
+export function missOf(table: RouteTable, request: HostedRequest, response: ServerResponse): void {
   const url = request.url as string
-  const [path = '/', query] = url.split('?', 2)
-  let decoded: string
-  try {
-    decoded = decodeURIComponent(path.replace(/%2f/gi, '%00'))
-  } catch {
-    decoded = path
-  }
-  const found = table.miss(decoded)
+  const path = pathOf(url)
+  const found: Miss = ESCAPED_SLASH.test(path) ? { kind: 'not-found' } : table.miss(decoded(path))
   const id = requestIdOf(request)
   // What the client still sends is not waited for.
   request.resume()
   if (found.kind === 'redirect') {
-    const target = encodeURI(found.path)
     response.statusCode = 307
-    response.setHeader(
-      'location',
-      `${request.base ?? ''}${target}${query === undefined ? '' : `?${query}`}`
-    )
+    const target = `${request.base ?? ''}${encodeURI(found.path)}${url.slice(path.length)}`
+    response.setHeader('location', target)
     response.end()
   } else if (found.kind === 'wrong-method') {
     const extra = { allow: found.allow }
     sendError(response, id, hostError('HOST_METHOD_NOT_ALLOWED', [], { extra }))
   } else {
     sendError(response, id, hostError('HOST_NOT_FOUND', []))
+  }
+}
+
+function decoded(path: string): string {
+  try {
+    return decodeURIComponent(path)
+  } catch {
+    return path
   }
 }
 

@@ -1,13 +1,21 @@
 import type { ServerResponse } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { Logger } from '../observe/log.ts'
 import type { HostedRequest } from './hosted-request.ts'
-import { sendError } from './send.ts'
+import { failRequest } from './send.ts'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    hostLog: Logger
+  }
+}
 
 /** What a route's function works with: Node's own request and response, and the parts of the path. */
 export interface RouteCall {
   raw: HostedRequest
   response: ServerResponse
   id: string
+  log: Logger
   /** Bytes of the body, if there is one. */
   body: unknown
   params: Record<string, string>
@@ -25,15 +33,16 @@ export function handle(work: (call: RouteCall) => void | Promise<void>) {
       raw: request.raw as HostedRequest,
       response: reply.raw,
       id: request.id,
+      log: request.server.hostLog,
       body: request.body,
       params: request.params as Record<string, string>,
       query: request.query as Record<string, unknown>
     }
     try {
       const done = work(call)
-      if (done !== undefined) done.catch((error) => sendError(reply.raw, request.id, error))
+      if (done !== undefined) done.catch((error) => failRequest(call, error))
     } catch (error) {
-      sendError(reply.raw, request.id, error)
+      failRequest(call, error)
     }
   }
 }

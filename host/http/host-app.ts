@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { createServer, type ServerResponse } from 'node:http'
+import { createServer } from 'node:http'
 import { createRequire } from 'node:module'
 import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
@@ -9,7 +9,7 @@ import type { JobService } from '../jobs/job-service.ts'
 import type { Logger } from '../observe/log.ts'
 import type { Registry } from '../registry/registry.ts'
 import { sharedSchemas } from './documented-schemas.ts'
-import { bareInstance, missOf } from './expert-app.ts'
+import { bareInstance, missOf, routed } from './expert-app.ts'
 import type { Front } from './front.ts'
 import type { HostedRequest } from './hosted-request.ts'
 import { RouteTable } from './route-table.ts'
@@ -35,13 +35,12 @@ const require = createRequire(import.meta.url)
 export async function buildHostApp(context: HostRouteContext): Promise<FastifyInstance> {
   const { config, front, version } = context
   const table = new RouteTable()
-  const app = bareInstance(config.maxBodyBytes, (handler) =>
-    createServer((request, response) =>
-      front.handle(request as HostedRequest, response as ServerResponse, (own, answer) =>
-        handler(own, answer)
-      )
+  const app = bareInstance(config.maxBodyBytes, context.log, (handler) => {
+    const own = routed(table, handler)
+    return createServer((request, response) =>
+      front.handle(request as HostedRequest, response, own)
     )
-  )
+  })
   app.addHook('onRoute', (route) => {
     for (const method of [route.method].flat()) table.add(method, route.url)
   })
@@ -75,4 +74,3 @@ export async function buildHostApp(context: HostRouteContext): Promise<FastifyIn
   })
   return app
 }
-

@@ -56,7 +56,13 @@ export async function receiveUpload(
   }
 }
 
-type Keep = (source: Readable, about: Omit<UploadedFile, 'path' | 'bytes'>) => Promise<void>
+/** The body as a source whose failed pipeline leaves the request whole: the answer is still to be sent. */
+const bodyOf = (request: IncomingMessage) => request.iterator({ destroyOnReturn: false })
+
+type Keep = (
+  source: AsyncIterable<Buffer>,
+  about: Omit<UploadedFile, 'path' | 'bytes'>
+) => Promise<void>
 
 /** Writes files one after another or side by side, within one bound. */
 function keeper(folder: string, limit: number, files: UploadedFile[]): Keep {
@@ -79,10 +85,13 @@ function keeper(folder: string, limit: number, files: UploadedFile[]): Keep {
 
 async function receiveRaw(request: IncomingMessage, type: string, keep: Keep): Promise<void> {
   const length = request.headers['content-length']
-  if ((length === undefined || length === '0') && request.headers['transfer-encoding'] === undefined) {
+  if (
+    (length === undefined || length === '0') &&
+    request.headers['transfer-encoding'] === undefined
+  ) {
     return
   }
-  await keep(request, { field: 'file', filename: null, type })
+  await keep(bodyOf(request), { field: 'file', filename: null, type })
 }
 
 async function receiveForm(request: IncomingMessage, upload: Upload, keep: Keep): Promise<void> {
@@ -104,18 +113,22 @@ async function receiveForm(request: IncomingMessage, upload: Upload, keep: Keep)
       writable: true
     })
   })
-  form.on('file', (field: string, stream: Readable, filename: string, _code: string, type: string) => {
-    const write = keep(stream, { field, filename: filename ?? null, type })
-    // A failed write ends the whole form; the others are waited for below.
-    write.catch((error) => form.destroy(error))
-    writes.push(write)
-  })
+  form.on(
+    'file',
+    (field: string, stream: Readable, filename: string, _code: string, type: string) => {
+      const write = keep(stream, { field, filename: filename ?? null, type })
+      // A failed write ends the whole form; the others are waited for below.
+      write.catch((error) => form.destroy(error))
+      writes.push(write)
+    }
+  )
   try {
-    await pipeline(request, form)
+    await pipeline(bodyOf(request), form)
   } catch (error) {
     const results = await Promise.allSettled(writes)
     const tooLarge = results.find((result) => result.status === 'rejected')
-    if (tooLarge?.status === 'rejected' && 'code' in (tooLarge.reason as object)) throw tooLarge.reason
+    if (tooLarge?.status === 'rejected' && 'code' in (tooLarge.reason as object))
+      throw tooLarge.reason
     throw hostError('HOST_BAD_REQUEST', [`The form breaks off: ${(error as Error).message}`])
   }
   await Promise.all(writes)

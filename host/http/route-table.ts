@@ -17,10 +17,8 @@ export class RouteTable {
   miss(path: string): Miss {
     const allow = this.#methodsOf(path)
     if (allow.length > 0) return { kind: 'wrong-method', allow: allow.join(', ') }
-    const other = path.endsWith('/') ? path.slice(0, -1) : `${path}/`
-    if (other !== '' && path !== '/' && this.#methodsOf(other).length > 0) {
-      return { kind: 'redirect', path: other }
-    }
+    const other = path.endsWith('/') ? withoutSlashes(path) : `${path}/`
+    if (this.#methodsOf(other).length > 0) return { kind: 'redirect', path: other }
     return { kind: 'not-found' }
   }
 
@@ -28,6 +26,13 @@ export class RouteTable {
     const matching = this.#routes.filter((route) => route.pattern.test(path))
     return [...new Set(matching.map((route) => route.method))].sort()
   }
+}
+
+/** Of `//` nothing is left: it is no other spelling of the root. */
+function withoutSlashes(path: string): string {
+  let end = path.length
+  while (path[end - 1] === '/') end--
+  return path.slice(0, end)
 }
 
 function patternOf(path: string): RegExp {

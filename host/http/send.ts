@@ -1,9 +1,9 @@
-import { createReadStream } from 'node:fs'
-import { unlink } from 'node:fs/promises'
+import { open, unlink } from 'node:fs/promises'
 import type { ServerResponse } from 'node:http'
 import { pipeline } from 'node:stream/promises'
 import type { Issue } from '@nebula-experts/sdk/schemas'
 import { HostError } from '../errors.ts'
+import type { Logger } from '../observe/log.ts'
 import type { AnswerHead, WireError } from '../runtime/messages.ts'
 
 /** Thrown by a check; answered as the seed's framework answers it. */
@@ -65,21 +65,41 @@ function describe(error: unknown): {
   return { status: 500, detail: 'Internal Server Error', code: 'HOST_INTERNAL', extra: {} }
 }
 
+/** Where an error is answered, and noted under the id that the caller gets. */
+interface Failing {
+  response: ServerResponse
+  id: string
+  log: Logger
+}
+
+/** Answers with any error; what a caller is not told stands in the log. */
+export function failRequest({ response, id, log }: Failing, error: unknown): void {
+  const isTold = error instanceof HostError || error instanceof InvalidRequest
+  // Of a caller who has hung up, what it sent breaks off: that is no fault of the host.
+  if (!isTold && !response.destroyed) {
+    log.error({ request_id: id, err: error }, `a request failed: ${(error as Error).message}`)
+  }
+  sendError(response, id, error)
+}
+
 /** Answers with the error of a run. */
 export function sendRunError(
-  response: ServerResponse,
-  requestId: string,
-  error: WireError,
-  jobId: string | null
+  { response, id, log }: Failing,
+  { jobId, error }: { jobId: string; error: WireError },
+  showsJob: boolean
 ): void {
+  if (!error.exposed) {
+    const { code, message, stack } = error
+    log.error({ request_id: id, job_id: jobId, code, stack }, `a run failed: ${message}`)
+  }
   if (error.code === 'HOST_EXPERT_NOT_READY' && !response.headersSent) {
     response.setHeader('retry-after', '1')
   }
   sendValue(response, error.statusCode, {
     detail: error.exposed ? error.message : 'Internal Server Error',
     code: error.code,
-    request_id: requestId,
-    ...(jobId === null ? {} : { jobId })
+    request_id: id,
+    ...(showsJob ? { jobId } : {})
   })
 }
 
@@ -97,7 +117,9 @@ export async function sendReply(
   }
   const { path, owned } = head.file
   try {
-    await pipeline(createReadStream(path), response)
+    // Opened first: a failed pipeline takes the response with it, and the caller would not be told.
+    const file = await open(path)
+    await pipeline(file.createReadStream(), response)
   } catch (error) {
     if (!response.headersSent) throw error
     response.destroy()

@@ -131,8 +131,14 @@ export class JobService {
     try {
       const job = await this.#records.get(claim.jobId)
       if (job !== undefined) {
-        const request = { expert, kind: job.kind, bodies: job.bodies, isList: job.isList, recorded: true }
-        await this.#begin(job.id, request, job, true)
+        const request = {
+          expert,
+          kind: job.kind,
+          bodies: job.bodies,
+          isList: job.isList,
+          recorded: true
+        }
+        this.#noteFailure(job, await this.#begin(job.id, request, job, true))
       }
     } catch (error) {
       await this.#close(claim.jobId, failed('HOST_EXPERT_NOT_READY', error as Error))
@@ -206,7 +212,18 @@ export class JobService {
     const job = newJob(id, request)
     job.status = 'running'
     await this.#records.create(job)
-    void work.then((outcome) => this.#close(id, endOf(outcome)))
+    void work.then((outcome) => {
+      this.#noteFailure(job, outcome)
+      return this.#close(id, endOf(outcome))
+    })
+  }
+
+  /** Where nobody waits for the answer, the log alone hears of what is not for callers. */
+  #noteFailure(job: Job, outcome: RunOutcome): void {
+    if (outcome.ok || outcome.error.exposed) return
+    const { code, message, stack } = outcome.error
+    const fields = { expert: job.expert, job_id: job.id, code, stack }
+    this.#log.error(fields, `a run failed: ${message}`)
   }
 
   async #started(job: Job): Promise<void> {
@@ -261,8 +278,9 @@ function newJob(id: string, request: JobRequest): Job {
 }
 
 function endOf(outcome: RunOutcome): JobEnd {
+  // An answer of bytes or a file has no text: the record says that it succeeded.
   return outcome.ok
-    ? { ok: true, text: outcome.text }
+    ? { ok: true, text: outcome.text === '' ? 'null' : outcome.text }
     : { ok: false, code: outcome.error.code, message: outcome.error.message }
 }
 

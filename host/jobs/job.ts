@@ -17,8 +17,7 @@ export function isFinal(status: JobStatus): boolean {
 /** How a job ended. */
 export type JobEnd =
   /** `text` is the answer as JSON; of a list, the array of its answers. */
-  | { ok: true; text: string }
-  | { ok: false; code: string; message: string }
+  { ok: true; text: string } | { ok: false; code: string; message: string }
 
 /** One piece of work for an expert. Times are epoch milliseconds. */
 export interface Job {

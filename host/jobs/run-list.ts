@@ -28,7 +28,8 @@ export function runList(options: {
     }
   }
   // Begun in this very call, so that a refusal of the list is thrown to its caller.
-  const first = bodies.length === 0 ? Promise.resolve() : run(next++, runItem(bodies[0] as string, true))
+  const first =
+    bodies.length === 0 ? Promise.resolve() : run(next++, runItem(bodies[0] as string, true))
   const others = Array.from({ length: options.parallel - 1 }, () => work(Promise.resolve()))
   return Promise.all([work(first), ...others]).then(() => ({
     ok: true,
@@ -46,7 +47,10 @@ async function begin(
 
 async function answerOf(work: Promise<RunOutcome>): Promise<string> {
   const outcome = await work.catch((error: Error): RunOutcome => {
-    const { code = 'HOST_INTERNAL', statusCode = 500 } = error as { code?: string; statusCode?: number }
+    const { code = 'HOST_INTERNAL', statusCode = 500 } = error as {
+      code?: string
+      statusCode?: number
+    }
     return { ok: false, error: { code, message: error.message, statusCode, exposed: true } }
   })
   return outcome.ok

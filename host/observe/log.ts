@@ -40,5 +40,6 @@ export function createLog(level: LogLevel): { log: Logger; flush: () => void } {
 
 /** A log that says nothing, for those who embed the host without one. */
 export function createSilentLog(): Logger {
-  return pino({ level: 'silent' })
+  // Without a place to write to: its level may be set later.
+  return pino({ level: 'silent' }, { write: () => {} })
 }

@@ -42,13 +42,18 @@ export class DeclaredConfig {
     }
     const checked = this.#checkAll(found, [])
     if (checked.issues === undefined) return checked.value as Record<string, unknown>
-    throw new PluginError(`its configuration does not fit: ${checked.issues.map(describe).join('; ')}`)
+    throw new PluginError(
+      `its configuration does not fit: ${checked.issues.map(describe).join('; ')}`
+    )
   }
 
   /** Checks one value that `POST /set` gives. */
   check(key: string, value: unknown): { value: unknown } | { issues: Issue[] } {
     const check = this.#checks.get(key) as ReturnType<typeof compileSchema>
-    const checked = check(typeof value === 'string' ? this.#split(key, value) : value, ['body', key])
+    const checked = check(typeof value === 'string' ? this.#split(key, value) : value, [
+      'body',
+      key
+    ])
     return checked.issues === undefined ? { value: checked.value } : { issues: checked.issues }
   }
 
@@ -66,7 +71,9 @@ export class DeclaredConfig {
 
   /** Lists in variables are comma separated. */
   #split(key: string, text: string): unknown {
-    return this.#properties[key]?.type === 'array' ? text.split(',').map((item) => item.trim()) : text
+    return this.#properties[key]?.type === 'array'
+      ? text.split(',').map((item) => item.trim())
+      : text
   }
 }
 

@@ -47,7 +47,12 @@ export async function discover(config: Lookup): Promise<Candidate[]> {
   const taken = new Map<string, Candidate>()
   const used = new Set<Found>()
 
-  const add = (name: string, item: Found | null, own: ExpertSettings, waitsFor: string): Candidate => {
+  const add = (
+    name: string,
+    item: Found | null,
+    own: ExpertSettings,
+    waitsFor: string
+  ): Candidate => {
     const candidate = judge(name, item, own, waitsFor)
     const holder = taken.get(name.toLowerCase())
     if (holder !== undefined) {
@@ -88,12 +93,7 @@ export async function discover(config: Lookup): Promise<Candidate[]> {
   return candidates
 }
 
-function judge(
-  name: string,
-  item: Found | null,
-  own: ExpertSettings,
-  waitsFor: string
-): Candidate {
+function judge(name: string, item: Found | null, own: ExpertSettings, waitsFor: string): Candidate {
   const settings = { ...item?.source?.settings, ...own }
   const candidate: Candidate = {
     name,
@@ -149,7 +149,10 @@ async function scanFolders(folders: string[]): Promise<Found[]> {
     for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
       if (entry.name.startsWith('.') || entry.name === 'node_modules') continue
       const folder = await realpath(join(root, entry.name)).catch(() => null)
-      if (folder === null || (await stat(join(folder, 'package.json')).catch(() => null)) === null) {
+      if (
+        folder === null ||
+        (await stat(join(folder, 'package.json')).catch(() => null)) === null
+      ) {
         continue
       }
       const item = await inspect(folder)

@@ -69,6 +69,8 @@ const DEFAULTS = {
 const MOST_RESENDS = 5
 /** Time for `handleExit` once nothing runs any more, milliseconds. */
 const EXIT_GRACE_MS = 5000
+/** The same for a process whose run outlasted the drain: it may never come to it. */
+const BUSY_GRACE_MS = 500
 
 /** One expert: its processes, the queue in front of them, and its restarts. */
 export class Expert {
@@ -85,6 +87,7 @@ export class Expert {
   initProgress: { fraction: number; note: string | null } | null = null
 
   readonly #around: ExpertSurroundings
+  /** For what the expert says; its level is the expert's own. */
   readonly #log: Logger
   readonly #concurrency: number
   readonly #queue = new RunQueue<Run>()
@@ -96,6 +99,7 @@ export class Expert {
   #overrides: Record<string, unknown> = {}
   #logLevel: string
   #restartTimer: NodeJS.Timeout | null = null
+  #filling: Promise<void> | null = null
   #instanceNumber = 0
   #everActive = false
   #idle: (() => void) | null = null
@@ -111,7 +115,12 @@ export class Expert {
     this.#concurrency = candidate.settings.concurrency ?? around.threadPoolSize
     const { failures, within_ms } = { ...DEFAULTS, ...candidate.settings.quarantine }
     this.#failures = new FailureRecord(failures, within_ms)
-    const states = { serve: 'STARTING', waiting: 'WAITING', unselected: 'STOPPED', broken: 'FAILED' }
+    const states = {
+      serve: 'STARTING',
+      waiting: 'WAITING',
+      unselected: 'STOPPED',
+      broken: 'FAILED'
+    }
     this.state = states[candidate.verdict] as ExpertState
     this.reason = candidate.reason
   }
@@ -189,7 +198,7 @@ export class Expert {
   submit(run: Run, options: { priority?: number; bounded?: boolean } = {}): void {
     const refusal = this.refusal
     if (refusal !== null) throw refusal
-    const instance = this.#queue.size === 0 ? this.#roomiest() : null
+    const instance = this.#queue.size === 0 ? this.#roomiest(run) : null
     if (instance !== null) {
       instance.send(run)
       return
@@ -218,6 +227,7 @@ export class Expert {
 
   setLogLevel(level: string): void {
     this.#logLevel = level
+    this.#log.level = level
     for (const instance of [...this.#instances, ...this.#starting]) instance.setLogLevel(level)
   }
 
@@ -229,19 +239,31 @@ export class Expert {
     for (const run of this.#instances.length === 0 ? this.#queue.drain() : []) {
       run.done({ ok: false, error: wireError('HOST_STOPPING', []) })
     }
-    if (this.#isBusy) await this.#untilIdle(this.settings.drain_timeout_ms ?? DEFAULTS.drain_timeout_ms)
+    if (this.#isBusy)
+      await this.#untilIdle(this.settings.drain_timeout_ms ?? DEFAULTS.drain_timeout_ms)
     for (const run of this.#queue.drain()) {
       run.done({ ok: false, error: wireError('HOST_STOPPING', []) })
     }
     for (const instance of this.#starting) instance.kill('the host is stopping')
     const stopping = [...this.#instances, ...this.#starting]
-    await Promise.all(stopping.map((instance) => instance.stop(EXIT_GRACE_MS)))
+    await Promise.all(
+      stopping.map((instance) =>
+        instance.stop(instance.inFlight > 0 ? BUSY_GRACE_MS : EXIT_GRACE_MS)
+      )
+    )
+    // A copy may be half made.
+    await this.#filling
     await this.#copy?.remove()
     if (this.state === 'DRAINING') this.#become('STOPPED', 'the host is stopping')
   }
 
-  /** Starts as many instances as are missing. */
-  async #fill(): Promise<void> {
+  /** Starts as many instances as are missing. Never rejects. */
+  #fill(): Promise<void> {
+    this.#filling = this.#startMissing()
+    return this.#filling
+  }
+
+  async #startMissing(): Promise<void> {
     const missing = (this.settings.instances ?? 1) - this.#instances.length - this.#starting.size
     if (missing <= 0) return
     try {
@@ -292,8 +314,8 @@ export class Expert {
         this.contract = contract
       }
       this.#values = { ...this.#values, ...this.#overrides }
-      await instance.init(this.#values).catch((error) => {
-        throw new InitError(describeStartFailure(error, copy.folder), { cause: error })
+      await instance.init(this.#values).catch(async (error) => {
+        throw new InitError(await describeStartFailure(error, copy.folder), { cause: error })
       })
     } catch (error) {
       instance.kill('it could not be started')
@@ -301,7 +323,7 @@ export class Expert {
       await rm(tmpDir, { recursive: true, force: true })
       throw error instanceof InitError || error instanceof PluginError
         ? error
-        : new PluginError(describeStartFailure(error as Error, copy.folder))
+        : new PluginError(await describeStartFailure(error as Error, copy.folder))
     } finally {
       clearTimeout(timer)
       this.#starting.delete(instance)
@@ -311,7 +333,7 @@ export class Expert {
   }
 
   #serve(instance: ExpertInstance, tmpDir: string): void {
-    instance.onLost = (lost) => this.#takeBack(instance, lost)
+    instance.onLost = (lost, how) => this.#takeBack(lost, how)
     instance.onRoom = () => this.#onRoom()
     this.#instances.push(instance)
     void instance.exited.then(async (exit) => {
@@ -330,7 +352,9 @@ export class Expert {
     if (this.state === 'DRAINING' || this.state === 'STOPPED') return
     const how = instance.describeExit(exit)
     this.lastExit = `process ${instance.pid} ${how}`
-    this.#log.warn({ pid: instance.pid, code: exit.code, signal: exit.signal }, `${this.lastExit}`)
+    const { pid } = instance
+    const { code, signal } = exit
+    this.#around.log.warn({ expert: this.name, pid, code, signal }, this.lastExit)
     if (!instance.killedByCaller) this.#failures.add(performance.now())
     this.#tryAgain(this.lastExit)
   }
@@ -338,7 +362,7 @@ export class Expert {
   #startFailed(error: unknown): void {
     if (this.state === 'DRAINING' || this.state === 'STOPPED') return
     const { message } = error as Error
-    this.#log.error({ err: error }, `cannot be started: ${message}`)
+    this.#around.log.error({ expert: this.name, err: error }, `cannot be started: ${message}`)
     // What is wrong with the package itself stays wrong until it changes; a version that has served
     // before is tried again.
     if (!(error instanceof InitError) && !this.#everActive) {
@@ -358,14 +382,16 @@ export class Expert {
     }
     const wait = this.#failures.delay()
     if (this.#instances.length === 0) {
-      this.#become(this.#everActive ? 'RESTARTING' : 'STARTING', wait === 0 ? why : `${why}; next try in ${wait} ms`)
+      this.#become(
+        this.#everActive ? 'RESTARTING' : 'STARTING',
+        wait === 0 ? why : `${why}; next try in ${wait} ms`
+      )
     }
     this.restarts += 1
     this.#restartTimer = setTimeout(() => void this.#fill(), wait)
   }
 
-  #takeBack(instance: ExpertInstance, lost: LostRuns): void {
-    const how = instance.killedFor !== null ? `was killed: ${instance.killedFor}` : 'ended'
+  #takeBack(lost: LostRuns, how: string): void {
     const error = wireError('HOST_EXPERT_EXITED', [this.name, how])
     for (const run of lost.suspects) run.done({ ok: false, error })
     const again: Run[] = []
@@ -391,17 +417,21 @@ export class Expert {
   }
 
   #pump(): void {
-    while (this.#queue.size > 0) {
-      const instance = this.#roomiest()
+    for (let run = this.#queue.first; run !== undefined; run = this.#queue.first) {
+      const instance = this.#roomiest(run)
       if (instance === null) return
-      instance.send(this.#queue.shift() as Run)
+      this.#queue.shift()
+      instance.send(run)
     }
   }
 
-  #roomiest(): ExpertInstance | null {
+  #roomiest(run: Run): ExpertInstance | null {
+    // What was in a process that died may have been the cause: alone, it is known for sure.
+    const begun = run.resends + run.reruns > 0
     let best: ExpertInstance | null = null
     for (const instance of this.#instances) {
-      if (instance.room > 0 && (best === null || instance.inFlight < best.inFlight)) best = instance
+      if (instance.room(begun) > 0 && (best === null || instance.inFlight < best.inFlight))
+        best = instance
     }
     return best
   }
@@ -444,7 +474,10 @@ export class Expert {
     if (state !== this.state) this.since = new Date()
     this.state = state
     this.reason = reason
-    this.#log.info({ status: state, reason }, `expert ${this.name} is ${state}`)
+    this.#around.log.info(
+      { expert: this.name, status: state, reason },
+      `expert ${this.name} is ${state}`
+    )
     this.#around.onState(this)
   }
 }

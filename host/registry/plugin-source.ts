@@ -27,8 +27,12 @@ export class PluginError extends Error {
 export const PLUGIN_KEYWORD = 'nebula-expert'
 
 const LEGAL_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]*$/
-const { package: _package, env: _env, runtime: _runtime, ...manifestSettings } =
-  ExpertSettings.properties
+const {
+  package: _package,
+  env: _env,
+  runtime: _runtime,
+  ...manifestSettings
+} = ExpertSettings.properties
 const Manifest = Type.Object(
   { expert: Type.Optional(Type.String()), ...manifestSettings },
   { additionalProperties: false }
@@ -44,7 +48,7 @@ export async function readPluginSource(folder: string): Promise<PluginSource> {
   checkName(name)
   const entry = resolveEntry(manifest)
   if (entry === null) {
-    throw new PluginError("package.json has no entry: set \"exports\" to the module's path")
+    throw new PluginError('package.json has no entry: set "exports" to the module\'s path')
   }
   return {
     folder,

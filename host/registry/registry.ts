@@ -56,7 +56,10 @@ export class Registry {
       if (this.#byName.has(key)) this.#nameless.push(expert)
       else this.#byName.set(key, expert)
       if (candidate.verdict === 'broken') {
-        this.#around.log.error({ expert: expert.name, reason: expert.reason }, 'plugin cannot be served')
+        this.#around.log.error(
+          { expert: expert.name, reason: expert.reason },
+          'plugin cannot be served'
+        )
       }
     }
   }

@@ -7,6 +7,9 @@ const TOUCH_MS = 60_000
 /** A folder untouched for this long has no living host, whatever machine it ran on. */
 const STALE_MS = 15 * 60_000
 
+/** Folders of hosts in this very process. */
+const own = new Set<string>()
+
 /** This host run's own folder: serving copies and temporary files. Nothing in it outlives the run. */
 export interface RunFolder {
   path: string
@@ -20,6 +23,7 @@ export async function makeRunFolder(dataDir: string): Promise<RunFolder> {
   await removeStale(root)
   const name = `${hostname()}_${process.pid}_${randomBytes(4).toString('hex')}`
   const path = join(root, name)
+  own.add(name)
   await mkdir(path)
   const alive = join(path, 'alive')
   await writeFile(alive, '')
@@ -33,19 +37,26 @@ export async function makeRunFolder(dataDir: string): Promise<RunFolder> {
     remove: async () => {
       clearInterval(timer)
       await rm(path, { recursive: true, force: true })
+      own.delete(name)
     }
   }
 }
 
 async function removeStale(root: string): Promise<void> {
   for (const name of await readdir(root)) {
+    if (own.has(name)) continue
     const [host, pid] = name.split('_')
-    const touched = await stat(join(root, name, 'alive')).catch(() => null)
+    const touched = await lastTouch(join(root, name))
     const old = touched === null || Date.now() - touched.mtimeMs > STALE_MS
-    // The same pid on the same machine is this very process's: in a container it is often 1.
+    // The same pid on the same machine was that of an earlier host: in a container it is often 1.
     const dead = host === hostname() && (Number(pid) === process.pid || !isAlive(Number(pid)))
     if (old || dead) await rm(join(root, name), { recursive: true, force: true })
   }
+}
+
+/** When its host last said that it lives; a folder that is just being made says so itself. */
+async function lastTouch(folder: string) {
+  return stat(join(folder, 'alive')).catch(() => stat(folder).catch(() => null))
 }
 
 function isAlive(pid: number): boolean {

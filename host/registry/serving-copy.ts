@@ -44,7 +44,10 @@ export async function makeServingCopy(source: PluginSource, root: string): Promi
   const hash = createHash('sha256')
   for (const file of files) hash.update(`${file.path}\0${file.bytes}\0${file.modified}\0`)
   const fingerprint = hash.digest('hex').slice(0, 16)
-  const home = join(root, `${source.version.replace(/[^\w.+-]/g, '_')}-${fingerprint}-${nextCopy()}`)
+  const home = join(
+    root,
+    `${source.version.replace(/[^\w.+-]/g, '_')}-${fingerprint}-${nextCopy()}`
+  )
 
   await linkFolder(join(SDK_FOLDER), join(home, 'node_modules', '@nebula-experts', 'sdk'))
   let folder = home

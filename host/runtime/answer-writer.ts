@@ -1,6 +1,6 @@
 import { mkdirSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { encodeAnswer, type ExpertReply } from '@nebula-experts/sdk/hosting'
+import { type ExpertReply, encodeAnswer } from '@nebula-experts/sdk/hosting'
 import type { CallKind, LoadRequest, Port, ToExpert, ToHost } from './messages.ts'
 import { toWireError } from './messages.ts'
 
@@ -55,11 +55,15 @@ export class AnswerWriter {
   }
 
   #encode(value: unknown): string {
+    if (typeof value === 'function' || typeof value === 'symbol') {
+      throw new TypeError(`The answer is a ${typeof value}, which is no JSON`)
+    }
     const text = encodeAnswer(value)
-    if (text.length > this.#load.maxAnswerBytes) {
-      throw new RangeError(
-        `The answer has ${text.length} bytes of JSON; at most ${this.#load.maxAnswerBytes} can be sent`
-      )
+    const most = this.#load.maxAnswerBytes
+    // A character has at most three bytes: for nearly all answers the length alone decides.
+    const bytes = text.length * 3 > most ? Buffer.byteLength(text) : 0
+    if (bytes > most) {
+      throw new RangeError(`The answer has ${bytes} bytes of JSON; at most ${most} can be sent`)
     }
     return text
   }

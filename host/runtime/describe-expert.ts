@@ -30,5 +30,7 @@ export function overridesMirror(expert: BaseExpert): boolean {
   while (base !== null && !Object.hasOwn(base.constructor, baseExpertMark)) {
     base = Object.getPrototypeOf(base)
   }
-  return (['getStatus', 'getCfg', 'getTasks'] as const).some((name) => expert[name] !== base?.[name])
+  return (['getStatus', 'getCfg', 'getTasks'] as const).some(
+    (name) => expert[name] !== base?.[name]
+  )
 }

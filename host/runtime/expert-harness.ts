@@ -11,6 +11,7 @@ import {
   movieAlias
 } from '@nebula-experts/sdk/hosting'
 import { AnswerWriter } from './answer-writer.ts'
+import { CallContext, portLog } from './call-context.ts'
 import { describeExpert, overridesMirror } from './describe-expert.ts'
 import {
   type CallKind,
@@ -20,7 +21,6 @@ import {
   type ToHost,
   toWireError
 } from './messages.ts'
-import { CallContext, portLog } from './call-context.ts'
 
 interface Call {
   id: number
@@ -55,10 +55,7 @@ export class ExpertHarness {
   #mirror = ''
   #mirrorMayChange = false
 
-  constructor(
-    port: Port<ToHost, ToExpert>,
-    options: { setVariables: boolean; end: () => void }
-  ) {
+  constructor(port: Port<ToHost, ToExpert>, options: { setVariables: boolean; end: () => void }) {
     this.#port = port
     this.#setVariables = options.setVariables
     this.#end = options.end
@@ -107,9 +104,7 @@ export class ExpertHarness {
     const Expert = module.default as (new () => BaseExpert) | undefined
     if (typeof Expert !== 'function' || !(baseExpertMark in Expert)) {
       throw new Error(
-        `The package's default export must be a class that extends BaseExpert, found ${
-          Expert === undefined ? 'no default export' : typeof Expert
-        }`
+        `The package's default export must be a class that extends BaseExpert, found ${kindOfExport(Expert)}`
       )
     }
     const expert = new Expert()
@@ -190,13 +185,14 @@ export class ExpertHarness {
     try {
       answer = this.#invoke(call, context)
     } catch (error) {
-      this.#finish(call, context, undefined, error)
+      this.#finish(call, context, undefined, error ?? new Error('threw nothing'))
       return
     }
     if (answer instanceof Promise) {
       answer.then(
         (value) => this.#finish(call, context, value),
-        (error) => this.#finish(call, context, undefined, error ?? new Error('rejected with nothing'))
+        (error) =>
+          this.#finish(call, context, undefined, error ?? new Error('rejected with nothing'))
       )
     } else {
       this.#finish(call, context, answer)
@@ -275,7 +271,11 @@ export class ExpertHarness {
     if (expert === null) return
     let mirror: string
     try {
-      mirror = JSON.stringify([expert.getStatus() ?? null, expert.getCfg() ?? null, expert.getTasks()])
+      mirror = JSON.stringify([
+        expert.getStatus() ?? null,
+        expert.getCfg() ?? null,
+        expert.getTasks()
+      ])
     } catch (error) {
       this.#services?.log.warn(`status, cfg or tasks cannot be shown: ${(error as Error).message}`)
       return
@@ -287,6 +287,20 @@ export class ExpertHarness {
   }
 }
 
+function kindOfExport(found: unknown): string {
+  if (found === undefined) return 'no default export'
+  // What a bundler makes of `export default` for CommonJS.
+  const wrapped = typeof found === 'object' && found !== null && 'default' in found
+  return wrapped
+    ? 'an object that holds "default": CommonJS wants module.exports = class …'
+    : typeof found
+}
+
 function canceled() {
-  return { code: 'EXP_CANCELED', message: 'Canceled before it began', statusCode: 499, exposed: true }
+  return {
+    code: 'EXP_CANCELED',
+    message: 'Canceled before it began',
+    statusCode: 499,
+    exposed: true
+  }
 }

@@ -1,4 +1,5 @@
 import type { Logger } from '../observe/log.ts'
+import { isToHost } from './check-message.ts'
 import type { ExpertExit, RunningExpert } from './expert-runtime.ts'
 import type {
   AnswerHead,
@@ -24,7 +25,7 @@ export interface Run {
   readonly body: string
   /** From its start; null for no limit. */
   readonly timeoutMs: number | null
-  /** How often it ran in a process that another call's kill took. */
+  /** How often it ran in a process that another call took. */
   reruns: number
   /** How often it was sent to a process that died before its turn. */
   resends: number
@@ -38,7 +39,7 @@ export interface Run {
 export interface LostRuns {
   /** Were running when it died by itself; any of them may be the cause. */
   suspects: Run[]
-  /** Were running when another call's kill took the process. */
+  /** Were running when another call took the process, or may have ended before. */
   sharing: Run[]
   /** Had not begun. */
   unbegun: Run[]
@@ -58,6 +59,8 @@ const GRACE_MS = 2000
 /** Runs shorter than this are sent ahead of their turn, so that many share one write. */
 const SEND_AHEAD_UNDER_MS = 2
 const SEND_AHEAD = 32
+/** The answer of a run that began longer ago than this would have been here, milliseconds. */
+const UNSENT_MS = 250
 
 /**
  * The host's side of one expert process: the handshake, its calls, its mirror, its end.
@@ -70,7 +73,8 @@ export class ExpertInstance {
   readonly startedAt = Date.now()
   readonly exited: Promise<ExpertExit>
   mirror: ExpertMirror = { status: 'STARTING', cfg: {}, tasks: [] }
-  onLost: (lost: LostRuns) => void = () => {}
+  /** Told what it held when it ended, and how it ended. */
+  onLost: (lost: LostRuns, how: string) => void = () => {}
   onRoom: () => void = () => {}
   onInitProgress: (fraction: number, note: string | null) => void = () => {}
   /** Why it was killed, when the host did it. */
@@ -119,10 +123,14 @@ export class ExpertInstance {
     return this.#meanRunMs
   }
 
-  /** How many more calls may be sent now. */
-  get room(): number {
+  /**
+   * How many more calls may be sent now.
+   *
+   * @param begun - only those that begin at once, none ahead of their turn
+   */
+  room(begun: boolean): number {
     if (this.#gone || this.killedFor !== null) return 0
-    const ahead = this.#meanRunMs < SEND_AHEAD_UNDER_MS ? SEND_AHEAD : 0
+    const ahead = !begun && this.#meanRunMs < SEND_AHEAD_UNDER_MS ? SEND_AHEAD : 0
     return this.#concurrency + ahead - this.inFlight
   }
 
@@ -197,6 +205,10 @@ export class ExpertInstance {
   }
 
   #receive(head: ToHost, body: string): void {
+    if (!isToHost(head)) {
+      this.kill(`its process sent what is no message: ${JSON.stringify(head).slice(0, 80)}`)
+      return
+    }
     switch (head[0]) {
       case 'result':
         this.#finish(head[1], { ok: true, text: body, head: null })
@@ -215,7 +227,7 @@ export class ExpertInstance {
         this.mirror = head[1]
         return
       case 'log':
-        this.#log[head[1]]({ ...head[3], ...(head[4] === null ? {} : { job_id: head[4] }) }, head[2])
+        this.#log[head[1]](logFields(head[3], head[4]), head[2])
         return
       case 'described':
         this.#handshake?.resolve(head[1] as never)
@@ -228,9 +240,6 @@ export class ExpertInstance {
         return
       case 'fatal':
         this.fatal = head[1]
-        return
-      default:
-        this.kill(`its process sent a message of no known kind: ${String(head[0]).slice(0, 40)}`)
     }
   }
 
@@ -286,28 +295,39 @@ export class ExpertInstance {
     this.#process.port.close()
     this.#handshake?.reject(new Error(this.describeExit(exit)))
     const lost: LostRuns = { suspects: [], sharing: [], unbegun: [] }
+    // A crash takes answers along that were not yet written: then the cause is further behind.
+    const mayHaveAnswered = exit.signal !== null && this.#ahead.length > 0
+    const now = performance.now()
     for (const pending of this.#running.values()) {
       if (pending.timer !== null) clearTimeout(pending.timer)
       if (pending.settled) continue
-      if (this.killedByCaller) lost.sharing.push(pending.run)
+      const unsure = mayHaveAnswered && now - pending.startedAt < UNSENT_MS
+      if (this.killedByCaller || unsure) lost.sharing.push(pending.run)
       else lost.suspects.push(pending.run)
     }
     for (const pending of this.#ahead) if (!pending.settled) lost.unbegun.push(pending.run)
     this.#running.clear()
     this.#ahead = []
-    this.onLost(lost)
+    this.onLost(lost, this.#howItEnded(exit))
     return exit
   }
 
   /** A predicate for sentences: "exited with code 1: out of luck". */
   describeExit(exit: ExpertExit): string {
-    if (this.killedFor !== null && exit.signal === 'SIGKILL') return `was killed: ${this.killedFor}`
-    const how =
-      exit.signal !== null
-        ? `was killed by ${exit.signal}`
-        : exit.code === null
-          ? 'could not be started'
-          : `exited with code ${exit.code}`
+    const how = this.#howItEnded(exit)
     return this.fatal === null ? how : `${how}: ${this.fatal.message}`
   }
+
+  /** The same without the error's message, which is not for callers. */
+  #howItEnded(exit: ExpertExit): string {
+    if (this.killedFor !== null && exit.signal === 'SIGKILL') return `was killed: ${this.killedFor}`
+    if (exit.signal !== null) return `was killed by ${exit.signal}`
+    return exit.code === null ? 'could not be started' : `exited with code ${exit.code}`
+  }
+}
+
+/** What an expert's line carries; who wrote it, and when, it cannot say itself. */
+function logFields(given: Record<string, unknown> | null, jobId: string | null) {
+  const { expert: _expert, level: _level, time: _time, ...fields } = given ?? {}
+  return jobId === null ? fields : { ...fields, job_id: jobId }
 }

@@ -116,10 +116,13 @@ export interface Port<Out, In> {
 export const MAX_MESSAGE_BYTES = 72 * 1024 * 1024
 export const MAX_ANSWER_BYTES = 64 * 1024 * 1024
 
+/** What is kept of an error's message and stack, characters each. */
+const MAX_ERROR_TEXT = 16_384
+
 export function toWireError(error: unknown): WireError {
   const known = error as Partial<WireError> & { name?: string }
-  const message = error instanceof Error ? error.message : String(error)
-  const stack = error instanceof Error ? error.stack : undefined
+  const message = (error instanceof Error ? error.message : String(error)).slice(0, MAX_ERROR_TEXT)
+  const stack = error instanceof Error ? error.stack?.slice(0, MAX_ERROR_TEXT) : undefined
   if (error instanceof Error && known.name === 'ExpertError' && typeof known.code === 'string') {
     const status = Number(known.statusCode)
     const statusCode = Number.isInteger(status) && status >= 400 && status <= 599 ? status : 500

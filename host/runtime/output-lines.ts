@@ -21,7 +21,8 @@ export function readLines(stream: Readable, onLine: (line: string) => void): voi
   const take = (line: string) => {
     const now = Math.floor(performance.now() / 1000)
     if (now !== second) {
-      if (dropped > 0) onLine(`(${dropped} lines dropped: more than ${MAX_LINES_PER_SECOND} a second)`)
+      if (dropped > 0)
+        onLine(`(${dropped} lines dropped: more than ${MAX_LINES_PER_SECOND} a second)`)
       second = now
       taken = 0
       dropped = 0
@@ -52,6 +53,7 @@ export function readLines(stream: Readable, onLine: (line: string) => void): voi
   })
   stream.on('end', () => {
     if (rest !== '' && !cut) take(rest)
-    if (dropped > 0) onLine(`(${dropped} lines dropped: more than ${MAX_LINES_PER_SECOND} a second)`)
+    if (dropped > 0)
+      onLine(`(${dropped} lines dropped: more than ${MAX_LINES_PER_SECOND} a second)`)
   })
 }

@@ -21,3 +21,6 @@ process.on('uncaughtExceptionMonitor', (error) => port.send(['fatal', toWireErro
 process.on('exit', () => port.flushSync(CHANNEL))
 
 new ExpertHarness(port, { setVariables: true, end: () => process.exit(0) })
+
+// The host is gone. Not process.exit(): that stops the lifeline, and then waits for native work under way.
+port.onClose = () => process.kill(process.pid, 'SIGKILL')

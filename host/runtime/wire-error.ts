@@ -1,4 +1,4 @@
-import { type HostErrorCode, type hostErrors, hostError } from '../errors.ts'
+import { type HostErrorCode, hostError, type hostErrors } from '../errors.ts'
 import type { WireError } from './messages.ts'
 
 /** A row of the host's table in the form in which outcomes carry errors. */

@@ -12,13 +12,18 @@ const ExpertView = Type.Object({
   name: Type.String(),
   version: Nullable(Type.String()),
   status: Type.String(),
-  reason: Nullable(Type.String({ description: 'Why it stands as it does, when that needs saying' })),
+  reason: Nullable(
+    Type.String({ description: 'Why it stands as it does, when that needs saying' })
+  ),
   since: Type.String({ format: 'date-time' }),
   required: Type.Boolean(),
   restarts: Type.Integer(),
   last_exit: Nullable(Type.String()),
   progress: Nullable(
-    Type.Object({ fraction: Type.Number(), note: Nullable(Type.String()) }, { description: 'Of init' })
+    Type.Object(
+      { fraction: Type.Number(), note: Nullable(Type.String()) },
+      { description: 'Of init' }
+    )
   ),
   instances: Type.Array(
     Type.Object({

@@ -14,7 +14,9 @@ export function logLevelRoutes(app: FastifyInstance, context: HostRouteContext):
   const Level = Type.Object({ level: Type.String({ examples: ['debug'] }) })
   app.get(
     '/log-level',
-    { schema: { operationId: 'get_log_level', summary: 'Get Log Level', response: answers(Level) } },
+    {
+      schema: { operationId: 'get_log_level', summary: 'Get Log Level', response: answers(Level) }
+    },
     handle(({ response }) => sendValue(response, 200, { level: log.level }))
   )
   app.post(

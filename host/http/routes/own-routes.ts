@@ -3,14 +3,14 @@ import type { FastifyInstance, RouteOptions } from 'fastify'
 import { Type } from 'typebox'
 import type { JobRequest } from '../../jobs/job-service.ts'
 import type { ContractRoute } from '../../registry/expert-contract.ts'
-import { answers, ref } from '../documented-schemas.ts'
+import { answers, asInput, ref } from '../documented-schemas.ts'
 import type { ExpertRouteContext } from '../expert-app.ts'
 import { handle, type RouteCall } from '../handle.ts'
 import { prefersAsync, sendAccepted } from '../prefer.ts'
 import { readBody } from '../read-body.ts'
 import { receiveUpload, type Upload } from '../receive-upload.ts'
 import { InvalidRequest, sendReply, sendRunError, sendText } from '../send.ts'
-import { bodyMissing } from './predict-routes.ts'
+import { bodyMissing, isLate } from './predict-routes.ts'
 
 /** The routes that the expert declares: checked and documented here, run in its process. */
 export function ownRoutes(app: FastifyInstance, context: ExpertRouteContext): void {
@@ -56,8 +56,7 @@ function makeRoute(route: ContractRoute, context: ExpertRouteContext): RouteOpti
       }
       const answer = await jobs.run(request)
       if (!answer.ok) {
-        const known = route.job || answer.error.code === 'HOST_WAIT_TIMEOUT'
-        sendRunError(call.response, call.id, answer.error, known ? answer.jobId : null)
+        sendRunError(call, answer, route.job || isLate(answer))
       } else if (answer.head === null) {
         sendText(call.response, 200, answer.text)
       } else {
@@ -145,19 +144,19 @@ function documented(route: ContractRoute, tag: string) {
     }
   }
   if (route.params !== undefined) schema.params = route.params
-  if (route.querystring !== undefined) schema.querystring = route.querystring
+  if (route.querystring !== undefined) schema.querystring = asInput(route.querystring)
   if (route.files) {
     schema.consumes = ['multipart/form-data']
-    schema.body = withFile(route.body)
+    schema.body = withFile(asInput(route.body ?? {}))
   } else if (route.body !== undefined) {
-    schema.body = route.body
+    schema.body = asInput(route.body)
   }
   return schema
 }
 
 /** The form that a file route takes: its declared fields and the file. */
-function withFile(body: object | undefined): object {
-  const declared = (body ?? {}) as { properties?: object; required?: string[] }
+function withFile(body: object): object {
+  const declared = body as { properties?: object; required?: string[] }
   return {
     type: 'object',
     ...declared,

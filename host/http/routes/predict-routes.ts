@@ -44,7 +44,7 @@ export function predictRoutes(app: FastifyInstance, context: ExpertRouteContext)
     }
     const answer = await jobs.run(request)
     if (answer.ok) sendText(call.response, 200, answer.text)
-    else sendRunError(call.response, call.id, answer.error, lateId(answer))
+    else sendRunError(call, answer, isLate(answer))
   })
   const movieSchema = (operationId: string, summary: string) => ({
     schema: {
@@ -76,7 +76,7 @@ export function predictRoutes(app: FastifyInstance, context: ExpertRouteContext)
       if (await accept(call, body.is_async, request)) return
       const answer = await jobs.run(request)
       if (answer.ok) sendText(call.response, 200, answer.text)
-      else sendRunError(call.response, call.id, answer.error, lateId(answer))
+      else sendRunError(call, answer, isLate(answer))
     })
   )
 
@@ -104,7 +104,7 @@ export function predictRoutes(app: FastifyInstance, context: ExpertRouteContext)
       if (answer.ok) {
         sendText(call.response, 200, `{"results":${answer.text},"jobId":"${answer.jobId}"}`)
       } else {
-        sendRunError(call.response, call.id, answer.error, answer.jobId)
+        sendRunError(call, answer, true)
       }
     })
   )
@@ -129,8 +129,8 @@ export function predictRoutes(app: FastifyInstance, context: ExpertRouteContext)
 const accepted = { description: 'Accepted', ...ref('AcceptedJob') }
 
 /** A caller who waited in vain is told under which id the work goes on. */
-function lateId(answer: { jobId: string; error: { code: string } }): string | null {
-  return answer.error.code === 'HOST_WAIT_TIMEOUT' ? answer.jobId : null
+export function isLate({ error }: { error: { code: string } }): boolean {
+  return error.code === 'HOST_WAIT_TIMEOUT'
 }
 
 /** @throws InvalidRequest with everything that is wrong with the body */

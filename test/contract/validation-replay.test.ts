@@ -2,8 +2,8 @@ import { readFileSync } from 'node:fs'
 import t from 'tap'
 import { Type } from 'typebox'
 import { parseJsonBody } from '../../host/http/json-body.ts'
-import { PredictImageParam, PredictImagesParam, PredictParam } from '../requests.ts'
-import { type Checked, compileSchema, type Issue } from '../validation/index.ts'
+import { PredictImageParam, PredictImagesParam, PredictParam } from '../../sdk/requests.ts'
+import { type Checked, compileSchema, type Issue } from '../../sdk/validation/index.ts'
 
 interface Exchange {
   id: string
@@ -90,7 +90,7 @@ const deviations: Record<string, { why: string; seed: string; ours: string }> = 
 const silent = /"mode":/
 
 t.test('every recorded body is coerced or refused as in the seed', async (t) => {
-  const file = new URL('../../test/fixtures/seed-wire.ndjson', import.meta.url)
+  const file = new URL('../fixtures/seed-wire.ndjson', import.meta.url)
   const lines = readFileSync(file, 'utf8').trim().split('\n')
   const exchanges = lines.map((line) => JSON.parse(line) as Exchange)
   const replayed = exchanges.filter(({ method, path }) => method === 'POST' && path in routes)
