@@ -20,13 +20,13 @@ export default async function overhead() {
     for (let round = 0; round < ROUNDS; round++) {
       for (const [name, server] of Object.entries(servers)) {
         const result = await load(server, { connections: 64, seconds: SECONDS })
-        ;(rates[name] ??= []).push(result.perSecond)
-        ;(cpu[name] ??= []).push(result.cpuMicros)
+        note(rates, name, result.perSecond)
+        note(cpu, name, result.cpuMicros)
       }
     }
     for (let round = 0; round < ROUNDS; round++) {
       for (const [name, server] of Object.entries(servers)) {
-        ;(medians[name] ??= []).push(await lone(server, 3000))
+        note(medians, name, await lone(server, 3000))
       }
     }
   } finally {
@@ -57,7 +57,11 @@ export default async function overhead() {
   return rows
 }
 
-export function median(values) {
+function note(figures, name, value) {
+  figures[name] = [...(figures[name] ?? []), value]
+}
+
+function median(values) {
   const sorted = [...values].sort((a, b) => a - b)
   return sorted[Math.floor(sorted.length / 2)]
 }

@@ -70,6 +70,22 @@ export const hostErrors = {
     kind: 'system',
     text: (name: string, how: string) => `The process of expert '${name}' ${how} before it answered`
   },
+  HOST_EXPERT_DRAINED: {
+    status: 503,
+    kind: 'system',
+    text: (name: string) => `Expert '${name}' was taken out of service before it answered`
+  },
+  HOST_EXPERT_CHANGED: {
+    status: 409,
+    kind: 'user',
+    text: (name: string, why: string) =>
+      `Expert '${name}' changed while the call waited, and does not take it any more: ${why}`
+  },
+  HOST_RELOAD_FAILED: {
+    status: 409,
+    kind: 'system',
+    text: (name: string, why: string) => `Expert '${name}' was not changed: ${why}`
+  },
   HOST_RUN_TIMEOUT: {
     status: 504,
     kind: 'user',

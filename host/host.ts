@@ -2,16 +2,20 @@ import { readFileSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import type { HostConfig } from './config/host-config.ts'
+import { readSettings } from './config/load-config.ts'
 import { buildExpertApp, type ExpertApp } from './http/expert-app.ts'
 import { Front } from './http/front.ts'
 import { buildHostApp } from './http/host-app.ts'
+import { viewExpert } from './http/routes/experts-routes.ts'
 import { JobService } from './jobs/job-service.ts'
 import { MemoryDispatch } from './jobs/memory-dispatch.ts'
 import { MemoryJobRecords } from './jobs/memory-job-records.ts'
+import { EventFeed } from './observe/event-feed.ts'
 import { createSilentLog, type Logger } from './observe/log.ts'
 import type { Expert } from './registry/expert.ts'
 import { Registry } from './registry/registry.ts'
 import { makeRunFolder } from './registry/run-folder.ts'
+import { Watch } from './registry/watch.ts'
 import { Releasers } from './releasers.ts'
 
 /** A host that listens; its experts may still be starting. */
@@ -50,25 +54,42 @@ export async function createHost(options: { config: HostConfig; log?: Logger }):
     })
     releasers.push(() => jobs.close())
 
+    const events = new EventFeed()
+    releasers.push(() => events.close())
     const apps = new Map<Expert, ExpertApp>()
     releasers.push(() => Promise.all([...apps.values()].map((app) => app.close())))
     const uploadDir = join(run.path, 'uploads')
     const registry = new Registry(config, {
       log,
       runDir: run.path,
-      onContract: async (expert, contract) => {
+      prepareRoutes: async (expert, contract) => {
         const own = log.child({ expert: expert.name })
-        apps.set(
-          expert,
-          await buildExpertApp({ expert, contract, jobs, config, log: own, uploadDir })
-        )
+        const app = await buildExpertApp({ expert, contract, jobs, config, log: own, uploadDir })
+        return () => {
+          void apps.get(expert)?.close()
+          apps.set(expert, app)
+        }
       },
-      onState: (expert) => void jobs.pump(expert)
+      onState: (expert) => {
+        events.publish('expert', viewExpert(expert))
+        void jobs.pump(expert)
+      }
     })
     await registry.find()
 
+    const watch = new Watch({ registry, config, log, readSettings: () => readSettings(config) })
+    releasers.push(() => watch.close())
+
     const front = new Front(registry, (expert) => apps.get(expert))
-    const app = await buildHostApp({ config, registry, jobs, log, front, version: hostVersion() })
+    const app = await buildHostApp({
+      config,
+      registry,
+      jobs,
+      events,
+      log,
+      front,
+      version: hostVersion()
+    })
     releasers.push(() => app.close())
     releasers.push(() => registry.stop())
     releasers.push(() => {

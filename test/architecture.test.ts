@@ -18,6 +18,7 @@ const ROOMS = [
   ['jobs'],
   ['http'],
   ['host'],
+  ['cli'],
   ['index', 'main']
 ]
 const DRAWERS = /^(utils?|common|helpers?|misc|shared|lib|tools)$/

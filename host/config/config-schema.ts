@@ -33,6 +33,22 @@ export const ExpertSettings = Type.Object(
     instances: Type.Optional(
       Type.Integer({ minimum: 1, maximum: 64, default: 1, description: 'Processes side by side' })
     ),
+    spare: Type.Optional(
+      Type.Integer({
+        minimum: 0,
+        maximum: 16,
+        default: 0,
+        description: 'Warm processes that take the place of one that was killed'
+      })
+    ),
+    max_memory_mb: Type.Optional(
+      Type.Integer({ minimum: 32, description: 'Resident memory over which a process is killed' })
+    ),
+    max_jobs_per_process: Type.Optional(
+      Type.Integer({ minimum: 1, description: 'Runs after which a process is replaced' })
+    ),
+    max_uptime_ms: milliseconds('Age at which a process is replaced'),
+    heartbeat_timeout_ms: milliseconds('How long an idle process may be silent', 10_000),
     concurrency: Type.Optional(
       Type.Integer({
         minimum: 1,

@@ -78,6 +78,18 @@ export function loadConfig(env: NodeJS.ProcessEnv, cwd: string): HostConfig {
   return config
 }
 
+/**
+ * The experts' settings as the configuration file has them now; those of the start when there is no file.
+ * @throws ConfigError with everything that is wrong with it
+ */
+export function readSettings(config: HostConfig): HostConfig['experts'] {
+  if (config.configPath === null) return config.experts
+  const problems: string[] = []
+  const file = readConfigFile(config.configPath, true, problems)
+  if (problems.length > 0) throw new ConfigError(problems)
+  return resolvePackages(file.experts ?? {}, dirname(config.configPath))
+}
+
 /** The file beside the working folder's package, else beside the package this host was built in. */
 function findConfig(cwd: string): string | null {
   const packageRoot = fileURLToPath(new URL('../../..', import.meta.url))

@@ -10,7 +10,7 @@ import { sendError } from './send.ts'
 type Handler = (request: HostedRequest, response: ServerResponse) => void
 
 /** First segments at the root that are the host's, whatever expert also answers there. */
-const HOST_PATHS = new Set(['experts', 'docs', 'jobs', 'log-level', 'health'])
+const HOST_PATHS = new Set(['experts', 'docs', 'jobs', 'log-level', 'health', 'events', 'manage'])
 /** Paths that every expert has: at the root without a default expert they get a hint. */
 const EXPERT_PATHS = new Set(['predict', 'status', 'cfg', 'set', 'tasks', 'redoc'])
 const EXPERTS = '/experts/'
@@ -73,7 +73,7 @@ export class Front {
   #toExpert(expert: Expert, base: string, request: HostedRequest, response: ServerResponse): void {
     request.base = base
     const app = this.#appOf(expert)
-    if (app === undefined) {
+    if (app === undefined || !expert.isServing) {
       // Its routes are not known yet, or never will be. A seed's client that waits for it polls this.
       if (expert.state === 'STARTING' && request.url === '/status' && request.method === 'GET') {
         response.setHeader('content-type', 'application/json')

@@ -20,6 +20,8 @@ export interface RouteCall {
   body: unknown
   params: Record<string, string>
   query: Record<string, unknown>
+  /** Calls `then` when the caller is gone before it has its answer. */
+  onHangUp(then: () => void): void
 }
 
 /**
@@ -36,7 +38,12 @@ export function handle(work: (call: RouteCall) => void | Promise<void>) {
       log: request.server.hostLog,
       body: request.body,
       params: request.params as Record<string, string>,
-      query: request.query as Record<string, unknown>
+      query: request.query as Record<string, unknown>,
+      onHangUp: (then) => {
+        reply.raw.once('close', () => {
+          if (!reply.raw.writableEnded) then()
+        })
+      }
     }
     try {
       const done = work(call)

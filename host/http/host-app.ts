@@ -6,6 +6,7 @@ import swaggerUi from '@fastify/swagger-ui'
 import type { FastifyInstance } from 'fastify'
 import type { HostConfig } from '../config/host-config.ts'
 import type { JobService } from '../jobs/job-service.ts'
+import type { EventFeed } from '../observe/event-feed.ts'
 import type { Logger } from '../observe/log.ts'
 import type { Registry } from '../registry/registry.ts'
 import { sharedSchemas } from './documented-schemas.ts'
@@ -13,17 +14,20 @@ import { bareInstance, missOf, routed } from './expert-app.ts'
 import type { Front } from './front.ts'
 import type { HostedRequest } from './hosted-request.ts'
 import { RouteTable } from './route-table.ts'
+import { eventsRoutes } from './routes/events-routes.ts'
 import { expertsRoutes } from './routes/experts-routes.ts'
 import { healthRoutes } from './routes/health-routes.ts'
 import { hostDocumentRoutes } from './routes/host-document-routes.ts'
 import { jobRoutes } from './routes/job-routes.ts'
 import { logLevelRoutes } from './routes/log-level-routes.ts'
+import { manageRoutes } from './routes/manage-routes.ts'
 
 /** What the host's own routes stand on. */
 export interface HostRouteContext {
   config: HostConfig
   registry: Registry
   jobs: JobService
+  events: EventFeed
   log: Logger
   front: Front
   version: string
@@ -66,6 +70,8 @@ export async function buildHostApp(context: HostRouteContext): Promise<FastifyIn
   healthRoutes(app, context)
   logLevelRoutes(app, context)
   jobRoutes(app, { jobs: context.jobs, expert: null })
+  manageRoutes(app, context)
+  eventsRoutes(app, context)
   hostDocumentRoutes(app, context)
 
   app.setNotFoundHandler((request, reply) => {

@@ -1,7 +1,9 @@
 import { randomUUID } from 'node:crypto'
+import { unlink } from 'node:fs/promises'
 import { hostError } from '../errors.ts'
 import type { Logger } from '../observe/log.ts'
 import type { Expert } from '../registry/expert.ts'
+import { misfitOf } from '../registry/misfit.ts'
 import type { Run, RunOutcome } from '../runtime/expert-instance.ts'
 import type { AnswerHead, CallKind, WireError } from '../runtime/messages.ts'
 import { wireError } from '../runtime/wire-error.ts'
@@ -21,6 +23,15 @@ export interface JobRequest {
   recorded: boolean
   /** Called when the work has truly ended, whoever still waits: frees what was uploaded for it. */
   onEnd?: () => void
+  /** Given what to call when the caller hangs up before the answer. */
+  onHangUp?: (cancel: () => void) => void
+}
+
+/** Work that an expert has taken. */
+interface Work {
+  outcome: Promise<RunOutcome>
+  /** Ends it for `error`, wherever it is. */
+  cancel(error: WireError): void
 }
 
 /** What a caller who waited gets. */
@@ -70,7 +81,7 @@ export class JobService {
     const id = randomUUID()
     const job = request.recorded ? newJob(id, request) : null
     if (job !== null) await this.#records.create(job)
-    let work: Promise<RunOutcome>
+    let work: Work
     try {
       work = this.#begin(id, request, job, false)
     } catch (error) {
@@ -78,8 +89,16 @@ export class JobService {
       if (job !== null) await this.#close(id, failed('HOST_EXPERT_NOT_READY', error as Error))
       throw error
     }
-    if (request.onEnd !== undefined) void work.then(request.onEnd)
-    return this.#wait(id, request, job, work)
+    request.onHangUp?.(() => work.cancel(wireError('HOST_CANCELED', [])))
+    if (request.onEnd !== undefined) void work.outcome.then(request.onEnd)
+    const outcome =
+      job === null
+        ? work.outcome
+        : work.outcome.then(async (ended) => {
+            await this.#close(id, endOf(ended))
+            return ended
+          })
+    return this.#wait(id, request, job, outcome)
   }
 
   /**
@@ -128,67 +147,90 @@ export class JobService {
   }
 
   async #runClaim(expert: Expert, claim: Claim): Promise<void> {
+    let isOver = true
     try {
       const job = await this.#records.get(claim.jobId)
       if (job !== undefined) {
-        const request = {
-          expert,
-          kind: job.kind,
-          bodies: job.bodies,
-          isList: job.isList,
-          recorded: true
-        }
-        this.#noteFailure(job, await this.#begin(job.id, request, job, true))
+        const { kind, bodies, isList } = job
+        const work = this.#begin(
+          job.id,
+          { expert, kind, bodies, isList, recorded: true },
+          job,
+          true
+        )
+        const outcome = await work.outcome
+        dropFile(outcome)
+        this.#noteFailure(job, outcome)
+        isOver = outcome.ok || outcome.error.code !== 'HOST_EXPERT_DRAINED'
+        if (isOver) await this.#close(job.id, endOf(outcome))
+        else await this.#putBack(job)
       }
     } catch (error) {
       await this.#close(claim.jobId, failed('HOST_EXPERT_NOT_READY', error as Error))
     } finally {
-      this.#onEnd.get(claim.jobId)?.()
-      this.#onEnd.delete(claim.jobId)
+      if (isOver) {
+        this.#onEnd.get(claim.jobId)?.()
+        this.#onEnd.delete(claim.jobId)
+      }
       await this.#dispatch.done(claim)
       this.#claimed.set(expert.name, (this.#claimed.get(expert.name) ?? 1) - 1)
       void this.pump(expert)
     }
   }
 
+  /** A job that was taken from its process for no fault of its own waits again. */
+  async #putBack(job: Job): Promise<void> {
+    await this.#records.patch(job.id, { status: 'queued', startedAt: null, progress: null })
+    await this.#dispatch.push(job.expert, job.id, 0)
+  }
+
   /** Sends the work to the expert. @throws HostError when the expert does not take it */
-  #begin(id: string, request: JobRequest, job: Job | null, admitted: boolean): Promise<RunOutcome> {
+  #begin(id: string, request: JobRequest, job: Job | null, admitted: boolean): Work {
     const { expert } = request
     const onProgress =
       job === null
         ? undefined
         : (fraction: number, note: string | null) =>
             void this.#records.patch(id, { progress: { fraction, note } })
+    const runs = new Set<Run>()
+    let canceled: WireError | null = null
     const send = (kind: CallKind, body: string, bounded: boolean, report = onProgress) => {
-      const run = newRun(id, kind, body, expert.settings.timeout_ms ?? null)
+      if (canceled !== null) return Promise.resolve<RunOutcome>({ ok: false, error: canceled })
+      const run = newRun(id, kind, body, expert)
+      runs.add(run)
       const outcome = new Promise<RunOutcome>((resolve) => {
-        run.done = resolve
+        run.done = (ended) => {
+          runs.delete(run)
+          resolve(ended)
+        }
       })
       run.onProgress = report
       if (job !== null) run.onStart = () => void this.#started(job)
+      const misfit = admitted ? run.refit?.() : null
       // Outside of the promise's executor: a refusal is thrown to the caller of this function.
-      expert.submit(run, { bounded })
+      if (misfit) run.done({ ok: false, error: misfit })
+      else expert.submit(run, { bounded })
       return outcome
     }
 
-    let work: Promise<RunOutcome>
+    let outcome: Promise<RunOutcome>
     if (request.isList !== true) {
-      work = send(request.kind, request.bodies[0] as string, !admitted)
+      outcome = send(request.kind, request.bodies[0] as string, !admitted)
     } else if (expert.contract?.predictsLists === true && request.bodies.length > 0) {
-      work = send('images', `[${request.bodies.join(',')}]`, !admitted)
+      outcome = send('images', `[${request.bodies.join(',')}]`, !admitted)
     } else {
-      work = runList({
+      outcome = runList({
         bodies: request.bodies,
         parallel: expert.slots,
         runItem: (body, first) => send('image', body, first && !admitted, undefined),
         onProgress: (fraction) => onProgress?.(fraction, null)
-      })
+      }).then((ended) => (canceled === null ? ended : { ok: false, error: canceled }))
     }
-    if (job === null) return work
-    return work.then(async (outcome) => {
-      await this.#close(id, endOf(outcome))
-      return outcome
-    })
+    const cancel = (error: WireError) => {
+      canceled = error
+      for (const run of [...runs]) expert.cancel(run, error)
+    }
+    return { outcome, cancel }
   }
 
   async #wait(
@@ -204,6 +246,7 @@ export class JobService {
         : { ok: false, jobId: id, error: outcome.error }
     }
     if (job === null) await this.#keepLate(id, request, work)
+    void work.then(dropFile)
     return { ok: false, jobId: id, error: wireError('HOST_WAIT_TIMEOUT', [this.#maxWaitMs / 1000]) }
   }
 
@@ -243,6 +286,13 @@ export class JobService {
   }
 }
 
+/** A file that a run answered and nobody waits for. */
+function dropFile(outcome: RunOutcome): void {
+  if (outcome.ok && outcome.head?.file?.owned === true) {
+    void unlink(outcome.head.file.path).catch(() => {})
+  }
+}
+
 /** What a promise gives, or null when it takes longer. */
 function within<T>(work: Promise<T>, ms: number): Promise<T | null> {
   return new Promise((resolve) => {
@@ -254,8 +304,22 @@ function within<T>(work: Promise<T>, ms: number): Promise<T | null> {
   })
 }
 
-function newRun(jobId: string, kind: CallKind, body: string, timeoutMs: number | null): Run {
-  return { kind, jobId, body, timeoutMs, reruns: 0, resends: 0, done: () => {} }
+function newRun(jobId: string, kind: CallKind, body: string, expert: Expert): Run {
+  return {
+    kind,
+    jobId,
+    body,
+    priority: 0,
+    timeoutMs: expert.settings.timeout_ms ?? null,
+    reruns: 0,
+    resends: 0,
+    refit: () => {
+      const { contract } = expert
+      const why = contract === null ? null : misfitOf(contract, kind, body)
+      return why === null ? null : wireError('HOST_EXPERT_CHANGED', [expert.name, why])
+    },
+    done: () => {}
+  }
 }
 
 function newJob(id: string, request: JobRequest): Job {

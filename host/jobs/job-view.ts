@@ -1,3 +1,4 @@
+import { isRouteKind } from '../runtime/messages.ts'
 import { isFinal, type Job } from './job.ts'
 
 /** Keys of a record that are the host's; a result's key of the same name is left out of the record. */
@@ -30,18 +31,27 @@ function seedRecord(job: Job): Record<string, unknown> {
     // Of a route of the expert's own, its body: the rest of the call is plumbing.
     const shown = job.bodies.map((body) => {
       const params = JSON.parse(body)
-      return typeof job.kind === 'number' ? params.body : params
+      return isRouteKind(job.kind) ? params.body : params
     })
     return { state: 'running', params: job.isList ? shown : shown[0] }
   }
   if (!end.ok) return { state: 'finish', result: null, error: end.message, code: end.code }
-  const value = JSON.parse(end.text)
+  const value = parsed(end.text)
   if (job.isList) return { state: 'finish', results: value }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     return { state: 'finish', result: value }
   }
   const kept = Object.entries(value).filter(([key]) => !OWN_KEYS.has(key))
   return { state: 'finish', ...Object.fromEntries(kept) }
+}
+
+/** What an expert's process called JSON need not be; a list of jobs must not break on one of them. */
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return null
+  }
 }
 
 function facts(job: Job): Record<string, unknown> {

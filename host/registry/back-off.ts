@@ -1,6 +1,9 @@
 /** Waits between restarts: none before the first, then doubling, with jitter. */
 const FIRST_MS = 250
 const LONGEST_MS = 30_000
+/** So many failures within so long are a crash loop. */
+const FAILURES = 5
+const WITHIN_MS = 60_000
 
 /**
  * Counts failures within a sliding time, for two questions: how long to wait before the next start,
@@ -15,6 +18,16 @@ export class FailureRecord {
   constructor(limit: number, withinMs: number) {
     this.#limit = limit
     this.#withinMs = withinMs
+  }
+
+  /** With the limits of an expert's settings. */
+  static of(settings: { failures?: number; within_ms?: number } = {}): FailureRecord {
+    return new FailureRecord(settings.failures ?? FAILURES, settings.within_ms ?? WITHIN_MS)
+  }
+
+  /** Why there is no next try, for people. */
+  describe(last: string): string {
+    return `${this.#limit} failures in a short time; the last: ${last}`
   }
 
   get inARow(): number {

@@ -177,7 +177,7 @@ async function inspect(folder: string): Promise<Found> {
     const source = await readPluginSource(folder)
     return { folder, name: source.name, source, problem: null }
   } catch (error) {
-    if (!(error instanceof PluginError)) throw error
-    return { folder, name, source: null, problem: error.message }
+    // Whatever it is, it is this folder's alone.
+    return { folder, name, source: null, problem: (error as Error).message }
   }
 }

@@ -1,5 +1,5 @@
 import { type Checked, checkRoutes, compileSchema } from '@nebula-experts/sdk/schemas'
-import type { ExpertDescription, RouteDescription } from '../runtime/messages.ts'
+import type { ExpertDescription, RouteDescription, RouteKind } from '../runtime/messages.ts'
 import { DeclaredConfig } from './declared-config.ts'
 import { PluginError } from './plugin-source.ts'
 
@@ -7,8 +7,8 @@ type Check = (value: unknown, loc: (string | number)[]) => Checked
 
 /** A route of an expert's own, checked, with its schemas compiled. */
 export interface ContractRoute extends RouteDescription {
-  /** Place among the declared routes: the kind of its calls. */
-  index: number
+  /** The kind of its calls. */
+  kind: RouteKind
   checks: { params: Check | null; querystring: Check | null; body: Check | null }
 }
 
@@ -55,11 +55,11 @@ function makeRoutes(routes: RouteDescription[]): ContractRoute[] {
   } catch (error) {
     throw new PluginError((error as Error).message)
   }
-  return routes.map((route, index) => {
+  return routes.map((route) => {
     const title = `${route.method} ${route.path}`
     return {
       ...route,
-      index,
+      kind: `${route.method} ${route.path}`,
       checks: {
         params: compile(route.params ?? null, `params of ${title}`),
         querystring: compile(route.querystring ?? null, `querystring of ${title}`),

@@ -1,127 +1,87 @@
-import { rm } from 'node:fs/promises'
-import { availableParallelism } from 'node:os'
-import { join } from 'node:path'
-import type { MediaPolicy } from '@nebula-experts/sdk/hosting'
+import { EventEmitter } from 'node:events'
 import { RunQueue } from '../admission/run-queue.ts'
 import type { ExpertSettings } from '../config/config-schema.ts'
 import { type HostError, hostError } from '../errors.ts'
 import type { Logger } from '../observe/log.ts'
-import { ExpertInstance, type LostRuns, type Run } from '../runtime/expert-instance.ts'
-import type { ExpertExit } from '../runtime/expert-runtime.ts'
-import { MAX_ANSWER_BYTES, type WireError } from '../runtime/messages.ts'
-import { runtimes } from '../runtime/runtimes.ts'
+import type { ExpertInstance, LostRuns, Run } from '../runtime/expert-instance.ts'
+import type { WireError } from '../runtime/messages.ts'
 import { wireError } from '../runtime/wire-error.ts'
 import { FailureRecord } from './back-off.ts'
 import type { Candidate } from './discover.ts'
-import { type ExpertContract, makeContract } from './expert-contract.ts'
-import { PluginError, type PluginSource } from './plugin-source.ts'
-import { makeServingCopy, type ServingCopy } from './serving-copy.ts'
-import { describeStartFailure } from './start-failure.ts'
+import type { ExpertContract } from './expert-contract.ts'
+import type { ExpertSurroundings } from './expert-surroundings.ts'
+import { Generation, InitError } from './generation.ts'
+import type { PluginSource } from './plugin-source.ts'
 
 /**
  * Where an expert stands.
  *
  * ```
- * WAITING, STOPPED        no package, or not selected: 404
- * STARTING  → ACTIVE      first start; a failed init is tried again after a wait
- *           → FAILED      the package itself is at fault: until it changes
- * ACTIVE    → RESTARTING  its last process ended; calls wait in the queue
- *           → DRAINING    the host stops
- * any       → QUARANTINED a crash loop
+ * WAITING      its package is not there                              404
+ * STOPPED      not selected, removed, or unloaded by hand            404
+ * STARTING     its first version starts, or is tried again           503
+ * FAILED       its package is at fault: until that changes           503
+ * ACTIVE       serves; a newer version may be starting beside it
+ * RESTARTING   its last process ended; calls wait in the queue
+ * QUARANTINED  a crash loop: until it is changed, or released by hand  503
+ * DRAINING     what runs may end, then it is STOPPED
  * ```
  */
 export type ExpertState =
   | 'WAITING'
   | 'STOPPED'
   | 'STARTING'
+  | 'FAILED'
   | 'ACTIVE'
   | 'RESTARTING'
-  | 'DRAINING'
-  | 'FAILED'
   | 'QUARANTINED'
+  | 'DRAINING'
 
-/** What an expert needs of the host it lives in. */
-export interface ExpertSurroundings {
-  log: Logger
-  /** Values of declared config keys are read from it. */
-  env: NodeJS.ProcessEnv
-  media: MediaPolicy
-  threadPoolSize: number
-  /** This host run's own folder. */
-  runDir: string
-  /** Kept between runs. */
-  cacheDir: string
-  logLevel: string
-  /** Awaited when a version's routes are known, before it serves. */
-  onContract: (expert: Expert, contract: ExpertContract) => Promise<void>
-  /** Told of every change of state. */
-  onState: (expert: Expert) => void
-}
-
-const DEFAULTS = {
-  max_queue_size: 256,
-  start_timeout_ms: 600_000,
-  drain_timeout_ms: 30_000,
-  failures: 5,
-  within_ms: 60_000
-}
+const MAX_QUEUE_SIZE = 256
+const DRAIN_TIMEOUT_MS = 30_000
 /** How often calls that had not begun are sent again when their process dies. */
 const MOST_RESENDS = 5
-/** Time for `handleExit` once nothing runs any more, milliseconds. */
-const EXIT_GRACE_MS = 5000
-/** The same for a process whose run outlasted the drain: it may never come to it. */
-const BUSY_GRACE_MS = 500
 
-/** One expert: its processes, the queue in front of them, and its restarts. */
+/** One expert: the queue in front of it, the version that serves, and the one that may come next. */
 export class Expert {
   readonly name: string
-  readonly required: boolean
-  readonly settings: ExpertSettings
-  readonly source: PluginSource | null
   state: ExpertState
   reason: string | null
   since = new Date()
-  contract: ExpertContract | null = null
+  initProgress: { fraction: number; note: string | null } | null = null
+  logLevel: string
+  /** Starts after the first, those that failed included. */
   restarts = 0
   lastExit: string | null = null
-  initProgress: { fraction: number; note: string | null } | null = null
+  /** Emits `change` whenever its state, reason or processes change. */
+  readonly changes = new EventEmitter()
 
   readonly #around: ExpertSurroundings
   /** For what the expert says; its level is the expert's own. */
+  /** For what the expert says; its level is the expert's own. */
   readonly #log: Logger
-  readonly #concurrency: number
   readonly #queue = new RunQueue<Run>()
-  readonly #failures: FailureRecord
-  #instances: ExpertInstance[] = []
-  #starting = new Set<ExpertInstance>()
-  #copy: ServingCopy | null = null
-  #values: Record<string, unknown> = {}
+  #startFailures: FailureRecord
+  #wanted: Candidate
+  #current: Generation | null = null
+  #candidate: Generation | null = null
+  // Changes of version happen one after another; this is the end of the last of them.
+  #turn: Promise<unknown> = Promise.resolve()
+  #retiring: Promise<void> = Promise.resolve()
+  #retryTimer: NodeJS.Timeout | null = null
   #overrides: Record<string, unknown> = {}
-  #logLevel: string
-  #restartTimer: NodeJS.Timeout | null = null
-  #filling: Promise<void> | null = null
-  #instanceNumber = 0
-  #everActive = false
-  #idle: (() => void) | null = null
+  #unloaded = false
+  #toldInstances = 0
+  #onEmpty: (() => void) | null = null
 
   constructor(candidate: Candidate, around: ExpertSurroundings) {
     this.name = candidate.name
-    this.required = candidate.required
-    this.settings = candidate.settings
-    this.source = candidate.source
+    this.logLevel = around.logLevel
     this.#around = around
     this.#log = around.log.child({ expert: this.name })
-    this.#logLevel = around.logLevel
-    this.#concurrency = candidate.settings.concurrency ?? around.threadPoolSize
-    const { failures, within_ms } = { ...DEFAULTS, ...candidate.settings.quarantine }
-    this.#failures = new FailureRecord(failures, within_ms)
-    const states = {
-      serve: 'STARTING',
-      waiting: 'WAITING',
-      unselected: 'STOPPED',
-      broken: 'FAILED'
-    }
-    this.state = states[candidate.verdict] as ExpertState
+    this.#wanted = candidate
+    this.#startFailures = FailureRecord.of(candidate.settings.quarantine)
+    this.state = stateOf(candidate)
     this.reason = candidate.reason
   }
 
@@ -129,64 +89,78 @@ export class Expert {
     return `/experts/${this.name}`
   }
 
+  /** Of the version that serves, else of the one that was found. */
   get version(): string | null {
-    return this.source?.version ?? null
+    return this.#source?.version ?? null
+  }
+
+  get folder(): string | null {
+    return this.#source?.folder ?? null
+  }
+
+  get required(): boolean {
+    return this.#wanted.required
+  }
+
+  get settings(): ExpertSettings {
+    return this.#current?.settings ?? this.#wanted.settings
+  }
+
+  get contract(): ExpertContract | null {
+    return this.#current?.contract ?? null
   }
 
   get instances(): readonly ExpertInstance[] {
-    return this.#instances
+    return this.#current?.instances ?? []
   }
 
-  /** Calls that wait here, not yet sent to a process. */
+  /** Calls that have not begun: here, or sent ahead of their turn. */
   get waiting(): number {
-    return this.#queue.size
+    return this.instances.reduce((sum, { waiting }) => sum + waiting, this.#queue.size)
   }
 
   /** How many calls may wait. */
   get maxQueueSize(): number {
-    return this.settings.max_queue_size ?? DEFAULTS.max_queue_size
+    return this.settings.max_queue_size ?? MAX_QUEUE_SIZE
   }
 
   /** Runs at once over all instances. */
   get slots(): number {
-    return (this.settings.instances ?? 1) * this.#concurrency
-  }
-
-  get logLevel(): string {
-    return this.#logLevel
+    return this.#current?.slots ?? 1
   }
 
   /** True when a call sent now would be run. */
   get isServing(): boolean {
-    return this.state === 'ACTIVE' || (this.state === 'RESTARTING' && this.#everActive)
+    return this.state === 'ACTIVE' || this.state === 'RESTARTING'
   }
 
   /** Why a call cannot be taken now, or null. */
   get refusal(): HostError | null {
     if (this.isServing) return null
     const reason = this.reason ?? this.state.toLowerCase()
-    return this.state === 'WAITING' || this.state === 'STOPPED'
+    const absent = ['WAITING', 'STOPPED', 'DRAINING'].includes(this.state)
+    return absent
       ? hostError('HOST_EXPERT_ABSENT', [this.name, reason])
       : hostError('HOST_EXPERT_NOT_READY', [this.name, reason], { extra: { retry_after: 1 } })
   }
 
   /** What `/status`, `/cfg` and `/tasks` answer. */
   get mirror(): { status: string | null; cfg: Record<string, unknown> | null; tasks: unknown[] } {
-    const first = this.#instances[0]?.mirror
+    const first = this.instances[0]?.mirror
     const own = first === undefined ? {} : first.cfg
-    const declared = this.contract?.config.show(this.#values) ?? {}
+    const declared = this.contract?.config.show(this.#current?.values ?? {}) ?? {}
     return {
       status: first === undefined ? 'STARTING' : first.status,
       cfg: own === null ? null : { ...declared, ...own },
-      tasks: this.#instances.flatMap((instance) => instance.mirror.tasks)
+      tasks: this.instances.flatMap((instance) => instance.mirror.tasks)
     }
   }
 
   /** Makes the first try to start; resolves when it has ended, well or not. Never rejects. */
   async start(): Promise<void> {
-    if (this.state !== 'STARTING' || this.source === null) return
+    if (this.state !== 'STARTING') return
     this.reason = 'its first start has not ended'
-    await this.#fill()
+    await this.#change(() => this.#bringUp())
   }
 
   /**
@@ -196,203 +170,276 @@ export class Expert {
    * @throws HostError when it is not served, or its queue is full
    */
   submit(run: Run, options: { priority?: number; bounded?: boolean } = {}): void {
-    const refusal = this.refusal
+    const { refusal } = this
     if (refusal !== null) throw refusal
-    const instance = this.#queue.size === 0 ? this.#roomiest(run) : null
-    if (instance !== null) {
-      instance.send(run)
-      return
-    }
-    const most = this.maxQueueSize
-    if (options.bounded !== false && this.#queue.size >= most) {
-      throw hostError('HOST_QUEUE_FULL', [this.name, most], {
-        extra: { retry_after: this.#secondsToDrain() }
-      })
-    }
-    this.#queue.push(run, options.priority)
+    const instance = this.#queue.size === 0 ? (this.#current?.roomiestFor(run) ?? null) : null
+    if (instance?.hasFreeSlot !== true && options.bounded !== false) this.#mustHavePlace()
+    if (instance === null) this.#queue.push(run, options.priority)
+    else instance.send(run)
   }
 
   /** Ends a call for `error`: at once when it waits, by signal and then by kill when it runs. */
   cancel(run: Run, error: WireError): void {
     if (this.#queue.remove(run)) run.done({ ok: false, error })
-    else for (const instance of this.#instances) if (instance.cancel(run, error)) return
+    else for (const instance of this.instances) if (instance.cancel(run, error)) return
   }
 
   /** Sets declared configuration on every process, and on those that start later. */
   set(values: Record<string, unknown>): void {
-    this.#overrides = { ...this.#overrides, ...values }
-    this.#values = { ...this.#values, ...values }
-    for (const instance of [...this.#instances, ...this.#starting]) instance.set(values)
+    Object.assign(this.#overrides, values)
+    this.#current?.set(values)
+    this.#candidate?.set(values)
   }
 
   setLogLevel(level: string): void {
-    this.#logLevel = level
+    this.logLevel = level
     this.#log.level = level
-    for (const instance of [...this.#instances, ...this.#starting]) instance.setLogLevel(level)
+    this.#current?.setLogLevel(level)
+    this.#candidate?.setLogLevel(level)
+  }
+
+  /**
+   * Takes notice of what now lies in the folder or stands in the configuration. A new version starts
+   * beside the one that serves and takes its place only when it is ready.
+   */
+  async follow(candidate: Candidate): Promise<void> {
+    this.#wanted = candidate
+    // What failed before says nothing of what has changed.
+    this.#startFailures = FailureRecord.of(candidate.settings.quarantine)
+    if (this.#unloaded) return
+    await this.#change(async () => {
+      // Others may have come meanwhile: only the newest counts.
+      if (candidate !== this.#wanted) return
+      if (candidate.verdict === 'serve') await this.#bringUp()
+      else await this.#takeDown(stateOf(candidate), candidate.reason ?? '')
+    })
+  }
+
+  /** Starts an expert that was unloaded, failed or is quarantined. @throws HostError with the reason */
+  async load(): Promise<void> {
+    this.#unloaded = false
+    await this.#change(async () => {
+      if (!this.isServing) await this.#bringUp()
+    })
+    this.#mustServe()
+  }
+
+  /** Drains and stops it until it is loaded again, whatever happens to its folder. */
+  async unload(): Promise<void> {
+    this.#unloaded = true
+    this.#abandonCandidate()
+    await this.#change(() => this.#takeDown('STOPPED', 'it was unloaded by hand'))
+  }
+
+  /** Starts what lies in the folder now in place of what serves. @throws HostError with the reason */
+  async reload(): Promise<void> {
+    this.#unloaded = false
+    let failure: string | null = null
+    await this.#change(async () => {
+      failure = await this.#bringUp()
+    })
+    if (failure !== null) throw hostError('HOST_RELOAD_FAILED', [this.name, failure])
+    this.#mustServe()
+  }
+
+  /** Replaces the processes by new ones of the same version. @throws HostError with the reason */
+  async restart(): Promise<void> {
+    await this.#change(async () => {
+      if (this.state !== 'ACTIVE') {
+        await this.#bringUp()
+        return
+      }
+      await this.#current?.restart().catch((error: Error) => {
+        throw hostError('HOST_RELOAD_FAILED', [this.name, error.message])
+      })
+    })
+    this.#mustServe()
   }
 
   /** Lets what runs end, at most `drain_timeout_ms`, then ends its processes. */
   async stop(): Promise<void> {
-    if (this.#restartTimer !== null) clearTimeout(this.#restartTimer)
-    if (this.isServing) this.#become('DRAINING', 'the host is stopping')
-    else if (this.state === 'STARTING') this.#become('STOPPED', 'the host is stopping')
-    for (const run of this.#instances.length === 0 ? this.#queue.drain() : []) {
-      run.done({ ok: false, error: wireError('HOST_STOPPING', []) })
-    }
-    if (this.#isBusy)
-      await this.#untilIdle(this.settings.drain_timeout_ms ?? DEFAULTS.drain_timeout_ms)
-    for (const run of this.#queue.drain()) {
-      run.done({ ok: false, error: wireError('HOST_STOPPING', []) })
-    }
-    for (const instance of this.#starting) instance.kill('the host is stopping')
-    const stopping = [...this.#instances, ...this.#starting]
-    await Promise.all(
-      stopping.map((instance) =>
-        instance.stop(instance.inFlight > 0 ? BUSY_GRACE_MS : EXIT_GRACE_MS)
-      )
-    )
-    // A copy may be half made.
-    await this.#filling
-    await this.#copy?.remove()
-    if (this.state === 'DRAINING') this.#become('STOPPED', 'the host is stopping')
+    this.#unloaded = true
+    this.#abandonCandidate()
+    await this.#change(() => this.#takeDown('STOPPED', 'the host is stopping'))
+    await this.#retiring
   }
 
-  /** Starts as many instances as are missing. Never rejects. */
-  #fill(): Promise<void> {
-    this.#filling = this.#startMissing()
-    return this.#filling
+  /** Runs changes of version one after another. */
+  async #change(work: () => Promise<unknown>): Promise<void> {
+    const turn = this.#turn.then(work)
+    this.#turn = turn.catch(() => {})
+    await turn
   }
 
-  async #startMissing(): Promise<void> {
-    const missing = (this.settings.instances ?? 1) - this.#instances.length - this.#starting.size
-    if (missing <= 0) return
+  /** Starts the wanted version and puts it in place. @returns why it could not be, or null */
+  async #bringUp(): Promise<string | null> {
+    const wanted = this.#wanted
+    if (this.#retryTimer !== null) clearTimeout(this.#retryTimer)
+    this.#retryTimer = null
+    if (wanted.source === null || wanted.verdict !== 'serve') {
+      this.#become(stateOf(wanted), wanted.reason)
+      return wanted.reason ?? 'its package is not there'
+    }
+    if (!this.isServing) this.#become('STARTING', this.reason)
+    // Never more than two sets of processes at a time.
+    await this.#retiring
+    await this.#current?.holdRecycling()
+    const generation = this.#makeGeneration(wanted.source, wanted.settings)
+    this.#candidate = generation
     try {
-      this.#copy ??= await makeServingCopy(
-        this.source as PluginSource,
-        join(this.#around.runDir, 'serving', this.name)
+      await generation.start()
+      const putInPlace = await this.#around.prepareRoutes(
+        this,
+        generation.contract as ExpertContract
       )
-      // The first tells the contract; the others can then start side by side.
-      await this.#startInstance()
-      await Promise.all(Array.from({ length: missing - 1 }, () => this.#startInstance()))
+      if (this.#candidate !== generation) throw new Error('it was unloaded while it started')
+      this.#install(generation, putInPlace)
+      return null
     } catch (error) {
-      this.#startFailed(error)
-    }
-  }
-
-  async #startInstance(): Promise<void> {
-    if (this.state === 'STOPPED' || this.state === 'DRAINING') return
-    const copy = this.#copy as ServingCopy
-    const number = ++this.#instanceNumber
-    const tmpDir = join(this.#around.runDir, 'tmp', `${this.name}-${number}`)
-    const process = runtimes[this.settings.runtime ?? 'process'].start({
-      cwd: copy.folder,
-      env: { NEBULA_ONNX_THREADS: String(this.#threadsEach()) },
-      onOutput: (stream, line) => this.#log[stream === 'stderr' ? 'warn' : 'info']({ stream }, line)
-    })
-    const instance = new ExpertInstance(process, this.#concurrency, this.#log)
-    this.#starting.add(instance)
-    instance.onInitProgress = (fraction, note) => {
-      this.initProgress = { fraction, note }
-    }
-    const limit = this.settings.start_timeout_ms ?? DEFAULTS.start_timeout_ms
-    const timer = setTimeout(() => instance.kill(`it did not start within ${limit} ms`), limit)
-    try {
-      const description = await instance.load({
-        entry: copy.entryUrl,
-        name: this.name,
-        cacheDir: join(this.#around.cacheDir, this.name),
-        tmpDir,
-        media: this.#around.media,
-        concurrency: this.#concurrency,
-        logLevel: this.#logLevel,
-        maxAnswerBytes: MAX_ANSWER_BYTES
-      })
-      if (this.contract === null) {
-        const contract = makeContract(description, this.name)
-        this.#values = contract.config.read(this.settings.env ?? {}, this.#around.env)
-        await this.#around.onContract(this, contract)
-        this.contract = contract
-      }
-      this.#values = { ...this.#values, ...this.#overrides }
-      await instance.init(this.#values).catch(async (error) => {
-        throw new InitError(await describeStartFailure(error, copy.folder), { cause: error })
-      })
-    } catch (error) {
-      instance.kill('it could not be started')
-      await instance.exited
-      await rm(tmpDir, { recursive: true, force: true })
-      throw error instanceof InitError || error instanceof PluginError
-        ? error
-        : new PluginError(await describeStartFailure(error as Error, copy.folder))
+      await generation.end('it could not be started')
+      return this.#startFailed(error as Error)
     } finally {
-      clearTimeout(timer)
-      this.#starting.delete(instance)
+      if (this.#candidate === generation) this.#candidate = null
+      this.#current?.resumeRecycling()
       this.initProgress = null
     }
-    this.#serve(instance, tmpDir)
   }
 
-  #serve(instance: ExpertInstance, tmpDir: string): void {
-    instance.onLost = (lost, how) => this.#takeBack(lost, how)
-    instance.onRoom = () => this.#onRoom()
-    this.#instances.push(instance)
-    void instance.exited.then(async (exit) => {
-      this.#instances = this.#instances.filter((other) => other !== instance)
-      this.#onExit(instance, exit)
-      await rm(tmpDir, { recursive: true, force: true }).catch(() => {})
+  #makeGeneration(source: PluginSource, settings: ExpertSettings): Generation {
+    const generation: Generation = new Generation({
+      name: this.name,
+      source,
+      settings,
+      around: this.#around,
+      overrides: this.#overrides,
+      logLevel: this.logLevel,
+      log: this.#log,
+      listener: {
+        onRoom: () => this.#pump(),
+        onLost: (lost, how) => this.#takeBack(lost, how, generation),
+        onExit: (why, waitMs) => this.#onExit(generation, why, waitMs),
+        onRestart: () => {
+          this.restarts += 1
+        },
+        onLoop: (why) => void this.#quarantine(generation, why),
+        onInitProgress: (progress) => {
+          this.initProgress = progress
+        }
+      }
     })
-    if (this.state !== 'ACTIVE' && this.state !== 'DRAINING') this.#become('ACTIVE', null)
-    this.#everActive = true
+    return generation
+  }
+
+  /** The step between two requests in which a version takes the place of another. */
+  #install(generation: Generation, putInPlace: () => void): void {
+    const old = this.#current
+    this.#current = generation
+    putInPlace()
+    this.#startFailures.clear()
+    this.#become('ACTIVE', null)
+    for (const run of this.#fitting(this.#queue.drain())) this.#queue.push(run, run.priority)
     this.#pump()
+    if (old !== null) this.#retire(old)
   }
 
-  /** A process ended. What it held has been taken back before. */
-  #onExit(instance: ExpertInstance, exit: ExpertExit): void {
-    this.#checkIdle()
-    if (this.state === 'DRAINING' || this.state === 'STOPPED') return
-    const how = instance.describeExit(exit)
-    this.lastExit = `process ${instance.pid} ${how}`
-    const { pid } = instance
-    const { code, signal } = exit
-    this.#around.log.warn({ expert: this.name, pid, code, signal }, this.lastExit)
-    if (!instance.killedByCaller) this.#failures.add(performance.now())
-    this.#tryAgain(this.lastExit)
+  #retire(generation: Generation): void {
+    const limit = generation.settings.drain_timeout_ms ?? DRAIN_TIMEOUT_MS
+    this.#retiring = generation.drain(limit).catch((error) => {
+      const fields = { expert: this.name, err: error }
+      this.#around.log.error(fields, 'an old version did not end in good order')
+    })
   }
 
-  #startFailed(error: unknown): void {
-    if (this.state === 'DRAINING' || this.state === 'STOPPED') return
-    const { message } = error as Error
-    this.#around.log.error({ expert: this.name, err: error }, `cannot be started: ${message}`)
-    // What is wrong with the package itself stays wrong until it changes; a version that has served
-    // before is tried again.
-    if (!(error instanceof InitError) && !this.#everActive) {
-      this.#become('FAILED', message)
-      return
-    }
-    this.#failures.add(performance.now())
-    this.#tryAgain(message)
-  }
-
-  #tryAgain(why: string): void {
-    if (this.#failures.isLoop) {
-      const { failures } = { ...DEFAULTS, ...this.settings.quarantine }
-      this.#become('QUARANTINED', `${failures} failures in a short time; the last: ${why}`)
-      for (const run of this.#queue.drain()) run.done({ ok: false, error: this.#notReady() })
-      return
-    }
-    const wait = this.#failures.delay()
-    if (this.#instances.length === 0) {
+  #startFailed(error: Error): string {
+    const why = error.message
+    if (this.#unloaded) return why
+    this.#around.log.error({ expert: this.name, err: error }, `cannot be started: ${why}`)
+    if (this.#current !== null && this.isServing) {
       this.#become(
-        this.#everActive ? 'RESTARTING' : 'STARTING',
-        wait === 0 ? why : `${why}; next try in ${wait} ms`
+        this.state,
+        `its new version could not be started and the old one serves on: ${why}`
       )
+      return why
     }
-    this.restarts += 1
-    this.#restartTimer = setTimeout(() => void this.#fill(), wait)
+    if (!(error instanceof InitError)) {
+      this.#become('FAILED', why)
+      return why
+    }
+    this.#startFailures.add(performance.now())
+    if (this.#startFailures.isLoop) {
+      this.#become('QUARANTINED', this.#startFailures.describe(why))
+      return why
+    }
+    // What init needs may come later: a service, a disk, memory.
+    const wait = Math.max(250, this.#startFailures.delay())
+    this.#become('STARTING', `${why}; next try in ${wait} ms`)
+    this.#retryTimer = setTimeout(() => {
+      void this.#change(async () => {
+        if (this.state !== 'STARTING' || this.#unloaded) return
+        this.restarts += 1
+        await this.#bringUp()
+      })
+    }, wait)
+    return why
   }
 
-  #takeBack(lost: LostRuns, how: string): void {
-    const error = wireError('HOST_EXPERT_EXITED', [this.name, how])
+  async #takeDown(state: ExpertState, reason: string): Promise<void> {
+    if (this.#retryTimer !== null) clearTimeout(this.#retryTimer)
+    this.#retryTimer = null
+    const old = this.#current
+    if (old !== null) {
+      this.#become('DRAINING', reason)
+      // What waits was accepted: it may still run while the drain lasts.
+      const limit = old.settings.drain_timeout_ms ?? DRAIN_TIMEOUT_MS
+      await this.#untilQueueIsEmpty(limit)
+      await old.drain(limit)
+      this.#current = null
+    }
+    const error = wireError('HOST_EXPERT_DRAINED', [this.name])
+    for (const run of this.#queue.drain()) run.done({ ok: false, error })
+    this.#become(state, reason)
+  }
+
+  async #untilQueueIsEmpty(limitMs: number): Promise<void> {
+    if (this.#queue.size === 0 || this.instances.length === 0) return
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, limitMs)
+      this.#onEmpty = () => {
+        clearTimeout(timer)
+        resolve()
+      }
+    })
+    this.#onEmpty = null
+  }
+
+  #abandonCandidate(): void {
+    const candidate = this.#candidate
+    this.#candidate = null
+    void candidate?.end('it was unloaded while it started')
+  }
+
+  #onExit(generation: Generation, why: string, waitMs: number): void {
+    if (generation !== this.#current || !this.isServing) return
+    this.lastExit = why
+    if (generation.instances.length === 0) {
+      this.#become('RESTARTING', waitMs === 0 ? why : `${why}; next try in ${waitMs} ms`)
+    } else this.#tell()
+  }
+
+  async #quarantine(generation: Generation, why: string): Promise<void> {
+    if (generation !== this.#current) return
+    this.lastExit = generation.lastExit
+    this.#become('QUARANTINED', why)
+    const error = wireError('HOST_EXPERT_NOT_READY', [this.name, why])
+    for (const run of this.#queue.drain()) run.done({ ok: false, error })
+    await generation.end('it is quarantined')
+    if (generation === this.#current) this.#current = null
+  }
+
+  #takeBack(lost: LostRuns, how: string, generation: Generation): void {
+    const error = generation.isEnding
+      ? wireError('HOST_EXPERT_DRAINED', [this.name])
+      : wireError('HOST_EXPERT_EXITED', [this.name, how])
     for (const run of lost.suspects) run.done({ ok: false, error })
     const again: Run[] = []
     for (const run of lost.sharing) {
@@ -405,84 +452,74 @@ export class Expert {
       else run.done({ ok: false, error })
       run.resends += 1
     }
-    this.#queue.putBack(again)
+    if (again.length === 0) return
+    this.#queue.putBack(generation === this.#current ? again : this.#fitting(again))
     // Other instances may have room now; a dead one has none.
-    if (again.length > 0) setImmediate(() => this.#pump())
+    setImmediate(() => this.#pump())
   }
 
-  #onRoom(): void {
-    if (this.#failures.inARow > 0) this.#failures.clear()
-    if (this.#queue.size > 0) this.#pump()
-    this.#checkIdle()
+  /** Those that the version which serves now still takes; the others are told that it does not. */
+  #fitting(runs: Run[]): Run[] {
+    return runs.filter((run) => {
+      const misfit = run.refit?.() ?? null
+      if (misfit !== null) run.done({ ok: false, error: misfit })
+      return misfit === null
+    })
   }
 
   #pump(): void {
+    if (this.state === 'RESTARTING' && this.instances.length > 0) this.#become('ACTIVE', null)
+    else if (this.instances.length !== this.#toldInstances) this.#tell()
+    this.#toldInstances = this.instances.length
     for (let run = this.#queue.first; run !== undefined; run = this.#queue.first) {
-      const instance = this.#roomiest(run)
+      const instance = this.#current?.roomiestFor(run) ?? null
       if (instance === null) return
       this.#queue.shift()
       instance.send(run)
     }
+    this.#onEmpty?.()
   }
 
-  #roomiest(run: Run): ExpertInstance | null {
-    // What was in a process that died may have been the cause: alone, it is known for sure.
-    const begun = run.resends + run.reruns > 0
-    let best: ExpertInstance | null = null
-    for (const instance of this.#instances) {
-      if (instance.room(begun) > 0 && (best === null || instance.inFlight < best.inFlight))
-        best = instance
-    }
-    return best
-  }
-
-  get #isBusy(): boolean {
-    return this.#queue.size > 0 || this.#instances.some((instance) => instance.inFlight > 0)
-  }
-
-  async #untilIdle(limitMs: number): Promise<void> {
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, limitMs)
-      this.#idle = () => {
-        clearTimeout(timer)
-        resolve()
-      }
+  #mustHavePlace(): void {
+    const most = this.maxQueueSize
+    if (this.waiting < most) return
+    throw hostError('HOST_QUEUE_FULL', [this.name, most], {
+      extra: { retry_after: this.#secondsToDrain() }
     })
-    this.#idle = null
   }
 
-  #checkIdle(): void {
-    if (this.#idle !== null && !this.#isBusy) this.#idle()
+  #mustServe(): void {
+    const { refusal } = this
+    if (refusal !== null) throw refusal
   }
 
   #secondsToDrain(): number {
-    const mean = Math.max(...this.#instances.map((instance) => instance.meanRunMs), 1)
+    const mean = Math.max(...this.instances.map((instance) => instance.meanRunMs), 1)
     const seconds = (this.#queue.size * mean) / this.slots / 1000
     return Math.min(60, Math.max(1, Math.ceil(seconds)))
   }
 
-  /** Threads of one native session: the cores shared out over the instances. */
-  #threadsEach(): number {
-    return Math.max(1, Math.floor(availableParallelism() / (this.settings.instances ?? 1)))
+  get #source(): PluginSource | null {
+    return this.#current?.source ?? this.#wanted.source
   }
 
-  #notReady(): WireError {
-    return wireError('HOST_EXPERT_NOT_READY', [this.name, this.reason ?? this.state])
+  #tell(): void {
+    this.changes.emit('change')
+    this.#around.onState(this)
   }
 
   #become(state: ExpertState, reason: string | null): void {
+    if (state === this.state && reason === this.reason) return
     if (state !== this.state) this.since = new Date()
     this.state = state
     this.reason = reason
-    this.#around.log.info(
-      { expert: this.name, status: state, reason },
-      `expert ${this.name} is ${state}`
-    )
-    this.#around.onState(this)
+    const fields = { expert: this.name, status: state, reason }
+    this.#around.log.info(fields, `expert ${this.name} is ${state}`)
+    this.#tell()
   }
 }
 
-/** The package could be imported, but its `init` failed: it may succeed later. */
-class InitError extends Error {
-  override readonly name = 'InitError'
+function stateOf(candidate: Candidate): ExpertState {
+  const states = { serve: 'STARTING', waiting: 'WAITING', unselected: 'STOPPED', broken: 'FAILED' }
+  return states[candidate.verdict] as ExpertState
 }

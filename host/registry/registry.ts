@@ -1,23 +1,36 @@
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { HostConfig } from '../config/host-config.ts'
-import { discover } from './discover.ts'
-import { Expert, type ExpertSurroundings } from './expert.ts'
+import { type Candidate, discover } from './discover.ts'
+import { Expert } from './expert.ts'
+import type { ExpertSurroundings } from './expert-surroundings.ts'
+import { fingerprintOf } from './serving-copy.ts'
+
+type Around = Pick<ExpertSurroundings, 'log' | 'runDir' | 'prepareRoutes' | 'onState'>
+
+/** What the registry looks at to see whether an expert's package or settings changed. */
+interface Seen {
+  candidate: Candidate
+  fingerprint: string
+}
+
+/** How long a package must be away to be gone, milliseconds. */
+const GONE_AFTER_MS = 1000
 
 /** All experts that this host knows of, by name. */
 export class Registry {
   readonly #config: HostConfig
   readonly #around: ExpertSurroundings
   readonly #byName = new Map<string, Expert>()
+  readonly #seen = new Map<string, Seen>()
   // Those whose name another has: shown, never addressed.
   #nameless: Expert[] = []
+  readonly #missingSince = new Map<string, number>()
+  #isStopping = false
   /** True once every expert's first try to start has ended. */
   firstRoundEnded = false
 
-  constructor(
-    config: HostConfig,
-    around: Pick<ExpertSurroundings, 'log' | 'runDir' | 'onContract' | 'onState'>
-  ) {
+  constructor(config: HostConfig, around: Around) {
     this.#config = config
     this.#around = {
       ...around,
@@ -43,25 +56,19 @@ export class Registry {
   get rootExpert(): Expert | null {
     const named = this.#config.defaultExpert
     if (named !== null) return this.get(named) ?? null
-    const selected = [...this.#byName.values()].filter((expert) => expert.state !== 'STOPPED')
-    return selected.length === 1 ? (selected[0] as Expert) : null
+    let only: Expert | null = null
+    for (const expert of this.#byName.values()) {
+      if (expert.state === 'STOPPED') continue
+      if (only !== null) return null
+      only = expert
+    }
+    return only
   }
 
   /** Finds every expert; none is started yet. */
   async find(): Promise<void> {
     await mkdir(this.#around.cacheDir, { recursive: true })
-    for (const candidate of await discover(this.#config)) {
-      const expert = new Expert(candidate, this.#around)
-      const key = candidate.name.toLowerCase()
-      if (this.#byName.has(key)) this.#nameless.push(expert)
-      else this.#byName.set(key, expert)
-      if (candidate.verdict === 'broken') {
-        this.#around.log.error(
-          { expert: expert.name, reason: expert.reason },
-          'plugin cannot be served'
-        )
-      }
-    }
+    this.#take(await this.#look())
   }
 
   /** Starts all that are selected, side by side: a slow one delays no other. */
@@ -70,12 +77,130 @@ export class Registry {
     this.firstRoundEnded = true
   }
 
+  /**
+   * What lies in the plugin folders and stands in the configuration, by expert, as one string each: two
+   * looks with the same answer mean that nothing is being written.
+   */
+  async survey(): Promise<Map<string, string>> {
+    return new Map((await this.#look()).map((seen) => [seen.candidate.name, signature(seen)]))
+  }
+
+  /**
+   * Follows what changed since the last time. Experts change side by side, each by itself.
+   *
+   * @param options.settings - of `experts.config.json`, when that could be read
+   * @param options.except - names of those that are still being written
+   * @returns true when there is something to look at again soon
+   */
+  async follow(options: {
+    settings: HostConfig['experts'] | undefined
+    except: Set<string>
+  }): Promise<boolean> {
+    if (this.#isStopping) return false
+    if (options.settings !== undefined) this.#config.experts = options.settings
+    const moving = new Set([...options.except].map((name) => name.toLowerCase()))
+    const { changed, missing } = this.#take(await this.#look(), moving)
+    for (const { expert, candidate, isNew } of changed) {
+      void (isNew ? expert.start() : expert.follow(candidate))
+    }
+    return this.#removeMissing(missing)
+  }
+
+  /** What is gone for a moment may be on its way back: only what stays away is taken down. */
+  #removeMissing(missing: string[]): boolean {
+    const now = performance.now()
+    for (const key of this.#missingSince.keys()) {
+      if (!missing.includes(key)) this.#missingSince.delete(key)
+    }
+    let isEarly = false
+    for (const key of missing) {
+      const since = this.#missingSince.get(key) ?? now
+      this.#missingSince.set(key, since)
+      if (now - since < GONE_AFTER_MS) {
+        isEarly = true
+        continue
+      }
+      const { candidate } = this.#seen.get(key) as Seen
+      this.#seen.delete(key)
+      this.#missingSince.delete(key)
+      const reason = 'its package was removed'
+      void this.#byName
+        .get(key)
+        ?.follow({ ...candidate, source: null, verdict: 'unselected', reason })
+    }
+    return isEarly
+  }
+
   async stop(): Promise<void> {
+    this.#isStopping = true
     await Promise.all([...this.#byName.values()].map((expert) => expert.stop()))
   }
 
   /** Sets the level of every expert's own log. */
   setLogLevel(level: string): void {
+    this.#around.logLevel = level
     for (const expert of this.#byName.values()) expert.setLogLevel(level)
   }
+
+  async #look(): Promise<Seen[]> {
+    const candidates = await discover(this.#config)
+    return Promise.all(
+      candidates.map(async (candidate) => ({
+        candidate,
+        fingerprint: candidate.source === null ? '' : await fingerprintOf(candidate.source)
+      }))
+    )
+  }
+
+  /** Remembers what was seen; gives the experts that are new or changed, and the names that are gone. */
+  #take(all: Seen[], moving = new Set<string>()): { changed: Change[]; missing: string[] } {
+    const changed: Change[] = []
+    const names = new Set<string>()
+    this.#nameless = []
+    for (const seen of all) {
+      const { candidate } = seen
+      const key = candidate.name.toLowerCase()
+      if (names.has(key)) {
+        this.#nameless.push(new Expert(candidate, this.#around))
+        continue
+      }
+      names.add(key)
+      if (moving.has(key)) continue
+      const known = this.#byName.get(key)
+      const last = this.#seen.get(key)
+      this.#seen.set(key, seen)
+      if (known === undefined) {
+        const expert = new Expert(candidate, this.#around)
+        this.#byName.set(key, expert)
+        changed.push({ expert, candidate, isNew: true })
+        if (candidate.verdict === 'broken') {
+          const { name, reason } = expert
+          this.#around.log.error({ expert: name, reason }, 'plugin cannot be served')
+        }
+      } else if (last === undefined || signature(last) !== signature(seen)) {
+        changed.push({ expert: known, candidate, isNew: false })
+      }
+    }
+    const missing = [...this.#seen.keys()].filter((key) => !names.has(key) && !moving.has(key))
+    return { changed, missing }
+  }
+}
+
+interface Change {
+  expert: Expert
+  candidate: Candidate
+  isNew: boolean
+}
+
+function signature({ candidate, fingerprint }: Seen): string {
+  const { verdict, reason, settings, required, source } = candidate
+  return JSON.stringify([
+    verdict,
+    reason,
+    settings,
+    required,
+    source?.folder,
+    source?.version,
+    fingerprint
+  ])
 }

@@ -41,9 +41,7 @@ const SDK_FOLDER = dirname(dirname(fileURLToPath(import.meta.resolve('@nebula-ex
  */
 export async function makeServingCopy(source: PluginSource, root: string): Promise<ServingCopy> {
   const files = await listFiles(source.folder)
-  const hash = createHash('sha256')
-  for (const file of files) hash.update(`${file.path}\0${file.bytes}\0${file.modified}\0`)
-  const fingerprint = hash.digest('hex').slice(0, 16)
+  const fingerprint = hashOf(files)
   const home = join(
     root,
     `${source.version.replace(/[^\w.+-]/g, '_')}-${fingerprint}-${nextCopy()}`
@@ -82,6 +80,26 @@ export async function makeServingCopy(source: PluginSource, root: string): Promi
   }
 }
 
+/**
+ * The fingerprint that a copy made now would have; of a package that cannot be copied, one that changes
+ * when it does.
+ */
+export async function fingerprintOf(source: PluginSource): Promise<string> {
+  try {
+    return hashOf(await listFiles(source.folder))
+  } catch (error) {
+    return `not usable: ${(error as Error).message}`
+  }
+}
+
+function hashOf(files: CopiedFile[]): string {
+  const hash = createHash('sha256')
+  for (const { path, bytes, modified, inode } of files) {
+    hash.update(`${path}\0${bytes}\0${modified}\0${inode}\0`)
+  }
+  return hash.digest('hex').slice(0, 16)
+}
+
 let copies = 0
 const nextCopy = () => (copies += 1)
 
@@ -90,6 +108,7 @@ interface CopiedFile {
   path: string
   bytes: number
   modified: number
+  inode: number
 }
 
 async function listFiles(root: string): Promise<CopiedFile[]> {
@@ -108,7 +127,12 @@ async function listFiles(root: string): Promise<CopiedFile[]> {
       }
       if (!info.isFile()) continue
       bytes += info.size
-      files.push({ path: relative(root, path), bytes: info.size, modified: info.mtimeMs })
+      files.push({
+        path: relative(root, path),
+        bytes: info.size,
+        modified: info.mtimeMs,
+        inode: info.ino
+      })
       if (files.length > MAX_FILES) {
         throw new PluginError(`it has more than ${MAX_FILES} files beside node_modules`)
       }

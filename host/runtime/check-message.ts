@@ -29,7 +29,7 @@ export function isToHost(head: readonly unknown[]): boolean {
     case 'fatal':
       return isWireError(head[1])
     default:
-      return head[0] === 'ready'
+      return head[0] === 'ready' || head[0] === 'pong'
   }
 }
 

@@ -43,7 +43,7 @@ export class ExpertHarness {
   readonly #setVariables: boolean
   readonly #end: () => void
   #expert: BaseExpert | null = null
-  #routes: DeclaredRoute[] = []
+  #routes = new Map<CallKind, DeclaredRoute>()
   #load: LoadRequest | null = null
   #services: ExpertServices | null = null
   #writer: AnswerWriter | null = null
@@ -85,6 +85,9 @@ export class ExpertHarness {
       case 'log-level':
         if (this.#load !== null) this.#load.logLevel = head[1]
         return
+      case 'ping':
+        this.#port.send(['pong'])
+        return
       case 'stop':
         void this.#stop()
     }
@@ -116,8 +119,9 @@ export class ExpertHarness {
       changed: () => this.#sendMirror()
     }
     attachServices(expert, this.#services)
-    this.#routes = collectRoutes((api) => expert.addExpertApis(api))
-    const description = describeExpert(expert, this.#routes)
+    const routes = collectRoutes((api) => expert.addExpertApis(api))
+    for (const route of routes) this.#routes.set(`${route.method} ${route.path}`, route)
+    const description = describeExpert(expert, routes)
     this.#mirrorMayChange = overridesMirror(expert)
     this.#writer = new AnswerWriter(this.#port, load)
     this.#expert = expert
@@ -210,7 +214,7 @@ export class ExpertHarness {
       case 'images':
         return this.#invokeList(params, context)
       default: {
-        const route = this.#routes[call.kind]
+        const route = this.#routes.get(call.kind)
         if (route === undefined) throw new Error(`There is no route ${call.kind}`)
         return route.handler(params, context)
       }

@@ -1,6 +1,7 @@
 import type { Logger } from '../observe/log.ts'
 import { isToHost } from './check-message.ts'
 import type { ExpertExit, RunningExpert } from './expert-runtime.ts'
+import { LineLimit } from './line-limit.ts'
 import type {
   AnswerHead,
   CallKind,
@@ -20,6 +21,7 @@ export type RunOutcome =
 /** One call on its way through an expert. */
 export interface Run {
   readonly kind: CallKind
+  readonly priority: number
   readonly jobId: string
   /** The parameters as JSON. */
   readonly body: string
@@ -31,6 +33,8 @@ export interface Run {
   resends: number
   onStart?: () => void
   onProgress?: ((fraction: number, note: string | null) => void) | undefined
+  /** Says why a newer version of the expert does not take it any more, or null when it does. */
+  refit?: () => WireError | null
   /** Called exactly once. */
   done: (outcome: RunOutcome) => void
 }
@@ -60,7 +64,7 @@ const GRACE_MS = 2000
 const SEND_AHEAD_UNDER_MS = 2
 const SEND_AHEAD = 32
 /** The answer of a run that began longer ago than this would have been here, milliseconds. */
-const UNSENT_MS = 250
+const UNSENT_MS = 500
 
 /**
  * The host's side of one expert process: the handshake, its calls, its mirror, its end.
@@ -92,7 +96,10 @@ export class ExpertInstance {
   #ahead: Pending[] = []
   #nextId = 1
   #meanRunMs = SEND_AHEAD_UNDER_MS
+  readonly #logLimit = new LineLimit((notice) => this.#log.warn(notice))
   #gone = false
+  #pingedAt: number | null = null
+  #whenIdle: (() => void) | null = null
 
   constructor(process: RunningExpert, concurrency: number, log: Logger) {
     this.#process = process
@@ -112,6 +119,16 @@ export class ExpertInstance {
 
   get isGone(): boolean {
     return this.#gone
+  }
+
+  /** True when a call sent now would begin at once. */
+  get hasFreeSlot(): boolean {
+    return this.#running.size < this.#concurrency
+  }
+
+  /** Calls that were sent ahead of their turn. */
+  get waiting(): number {
+    return this.#ahead.length
   }
 
   get inFlight(): number {
@@ -179,6 +196,28 @@ export class ExpertInstance {
     return false
   }
 
+  /** Asks for a sign of life, when it has nothing to do. */
+  ping(): void {
+    if (this.inFlight > 0) this.#pingedAt = null
+    if (this.inFlight > 0 || this.#pingedAt !== null) return
+    this.#pingedAt = performance.now()
+    this.#process.port.send(['ping'])
+  }
+
+  /** True when it had nothing to do and did not answer a ping for so long: blocked is not hung. */
+  isSilentFor(ms: number): boolean {
+    return this.inFlight === 0 && this.#pingedAt !== null && performance.now() - this.#pingedAt > ms
+  }
+
+  /** Resolves when no call of it is unfinished, or it is gone. */
+  async becomeIdle(): Promise<void> {
+    if (this.inFlight === 0 || this.#gone) return
+    const idle = new Promise<void>((resolve) => {
+      this.#whenIdle = resolve
+    })
+    await Promise.race([idle, this.exited])
+  }
+
   /** Asks it to end in good order; kills it after `graceMs`. */
   async stop(graceMs: number): Promise<void> {
     this.killedFor ??= 'it was stopped'
@@ -227,6 +266,7 @@ export class ExpertInstance {
         this.mirror = head[1]
         return
       case 'log':
+        if (!this.#logLimit.take()) return
         this.#log[head[1]](logFields(head[3], head[4]), head[2])
         return
       case 'described':
@@ -237,6 +277,9 @@ export class ExpertInstance {
         return
       case 'failed':
         this.#handshake?.reject(Object.assign(new Error(head[1].message), { stack: head[1].stack }))
+        return
+      case 'pong':
+        this.#pingedAt = null
         return
       case 'fatal':
         this.fatal = head[1]
@@ -282,6 +325,7 @@ export class ExpertInstance {
     if (next !== undefined) this.#begin(next)
     this.#settle(pending, outcome)
     this.onRoom()
+    if (this.inFlight === 0) this.#whenIdle?.()
   }
 
   #settle(pending: Pending, outcome: RunOutcome): void {

@@ -1,6 +1,6 @@
 import type { Port } from './messages.ts'
 
-/** One end of a pair in the same process. Heads and bodies are copied by JSON, as between processes. */
+/** One end of a pair in the same process. Heads are handed over as they are; bodies are JSON text. */
 class LinkedPort<Out, In> implements Port<Out, In> {
   onMessage: (head: In, body: string) => void = () => {}
   onClose: (fault: Error | null) => void = () => {}

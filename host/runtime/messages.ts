@@ -66,8 +66,13 @@ export interface WireError {
   stack?: string
 }
 
-/** What a call asks for: a movie, one image, a list of images, or the route of that index. */
-export type CallKind = 'movie' | 'image' | 'images' | number
+/** What a call asks for: a movie, one image, a list of images, or a route of its own, as `POST /read`. */
+export type CallKind = 'movie' | 'image' | 'images' | RouteKind
+export type RouteKind = `${RouteDescription['method']} ${string}`
+
+export function isRouteKind(kind: CallKind): kind is RouteKind {
+  return kind.includes(' ')
+}
 
 export type ToExpert =
   | ['load', LoadRequest]
@@ -77,11 +82,14 @@ export type ToExpert =
   | ['cancel', id: number]
   | ['set', Record<string, unknown>]
   | ['log-level', string]
+  /** Answered with `pong` as soon as the event loop turns. */
+  | ['ping']
   | ['stop']
 
 export type ToHost =
   | ['described', ExpertDescription]
   | ['ready']
+  | ['pong']
   | ['failed', WireError]
   | ['mirror', ExpertMirror]
   /** Body: the answer. */

@@ -1,11 +1,9 @@
 import type { Readable } from 'node:stream'
 import { StringDecoder } from 'node:string_decoder'
+import { LineLimit } from './line-limit.ts'
 
 /** Longest line that is kept, characters; the rest of a longer one is cut. */
 const MAX_LINE = 8192
-/** Lines a second from one stream; a flood beyond it is counted and dropped. */
-const MAX_LINES_PER_SECOND = 500
-
 /**
  * Splits what a process writes into lines, bounded in length and number, so that a plugin that floods
  * its output costs the host neither memory nor log.
@@ -14,25 +12,9 @@ export function readLines(stream: Readable, onLine: (line: string) => void): voi
   const decoder = new StringDecoder('utf8')
   let rest = ''
   let cut = false
-  let second = 0
-  let taken = 0
-  let dropped = 0
-
+  const limit = new LineLimit(onLine)
   const take = (line: string) => {
-    const now = Math.floor(performance.now() / 1000)
-    if (now !== second) {
-      if (dropped > 0)
-        onLine(`(${dropped} lines dropped: more than ${MAX_LINES_PER_SECOND} a second)`)
-      second = now
-      taken = 0
-      dropped = 0
-    }
-    if (taken >= MAX_LINES_PER_SECOND) {
-      dropped += 1
-      return
-    }
-    taken += 1
-    if (line !== '') onLine(line)
+    if (limit.take() && line !== '') onLine(line)
   }
 
   stream.on('data', (chunk: Buffer) => {
@@ -53,7 +35,6 @@ export function readLines(stream: Readable, onLine: (line: string) => void): voi
   })
   stream.on('end', () => {
     if (rest !== '' && !cut) take(rest)
-    if (dropped > 0)
-      onLine(`(${dropped} lines dropped: more than ${MAX_LINES_PER_SECOND} a second)`)
+    limit.end()
   })
 }

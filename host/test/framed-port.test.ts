@@ -47,9 +47,9 @@ const messages: Message[] = [
   [['result', 3], 'null']
 ]
 const wire = Buffer.from(
-  messages
+  `${messages
     .map(([head, body]) => JSON.stringify(head) + (body === '' ? '' : `\t${body}`))
-    .join('\n') + '\n'
+    .join('\n')}\n`
 )
 
 t.test('messages are whole wherever the bytes are cut', async (t) => {

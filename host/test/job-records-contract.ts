@@ -39,7 +39,7 @@ export function jobRecordsContract(
     const more = {
       bodies: ['{"a":"größer 😀"}', '[]'],
       isList: true,
-      kind: 3,
+      kind: 'POST /read',
       timeoutMs: 5
     } as const
     const job = newJob('a', clock.now, { ...more, bodies: [...more.bodies] })

@@ -13,6 +13,10 @@ const mortal = `
     if (how === 'throw-later') setTimeout(() => { throw new Error('thrown in a timer') }, 20)
     if (how === 'reject') void Promise.reject(new Error('rejected and forgotten'))
     if (how === 'abort') process.abort()
+    if (how === 'pile-up') {
+      // What arrives meanwhile is begun in one turn, whose answers leave together.
+      setTimeout(() => { for (const end = Date.now() + 80; Date.now() < end;); }, 1)
+    }
     if (how === 'segfault') process.kill(process.pid, 'SIGSEGV')
     if (how === 'hang' || how?.endsWith('-later') || how === 'reject') await new Promise(() => {})
     return { result: params.movie_id, error: null, pid: process.pid }
@@ -114,7 +118,7 @@ t.test('of many quick calls, the one that ends the process is the one that is to
     files: { mortal: plugin('mortal', mortal) },
     config: { experts: { mortal: patient } }
   })
-  const rows: Array<[string, number]> = [
+  const rows: Array<[how: string, place: number]> = [
     ['exit', 0],
     ['exit', 7],
     ['exit', 39],
@@ -124,6 +128,7 @@ t.test('of many quick calls, the one that ends the process is the one that is to
   for (const [how, place] of rows) {
     // Until calls are known to be quick, they are not sent ahead of their turn.
     for (let i = 0; i < 5; i++) await predict(url, 'mortal', 'Movies/warm')
+    await predict(url, 'mortal', 'Movies/warm', { how: 'pile-up' })
     const calls = Array.from({ length: 40 }, (_, i) =>
       predict(url, 'mortal', `Movies/${i}`, i === place ? { how } : null)
     )

@@ -96,7 +96,7 @@ t.test('runs that never end are cut off by drain_timeout_ms', async (t) => {
   signalGroup(host, 'SIGTERM')
   t.match(await steady, { status: 200, json: { result: 'Movies/2' } })
   for (const answer of await Promise.all(cut)) {
-    t.match(answer, { status: 502, json: { code: 'HOST_EXPERT_EXITED' } })
+    t.match(answer, { status: 503, json: { code: 'HOST_EXPERT_DRAINED' } })
   }
   t.match(await within(host.exited, 15_000, 'the end of the host'), { code: 0 })
   const took = performance.now() - signaled

@@ -15,6 +15,7 @@ const MAIN = fileURLToPath(new URL('../../host/dist/main.js', import.meta.url))
 // and what is tested here shall run as it does for users.
 const spawnHook = Symbol.for('process-on-spawn@*:singletonId')
 ;(globalThis as Record<symbol, { unwrap: () => void } | undefined>)[spawnHook]?.unwrap()
+delete process.env.NODE_OPTIONS
 
 /** What a test's host serves, and how it is set. */
 export interface HostOptions {

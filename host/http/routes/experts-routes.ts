@@ -8,7 +8,8 @@ import { sendValue } from '../send.ts'
 
 const Nullable = <T extends object>(schema: T) => Type.Union([schema as never, Type.Null()])
 
-const ExpertView = Type.Object({
+/** The shape of `viewExpert`. */
+export const ExpertView = Type.Object({
   name: Type.String(),
   version: Nullable(Type.String()),
   status: Type.String(),

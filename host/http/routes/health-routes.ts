@@ -1,5 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import { Type } from 'typebox'
+import { hostError } from '../../errors.ts'
+import type { Expert } from '../../registry/expert.ts'
 import { answers } from '../documented-schemas.ts'
 import { handle } from '../handle.ts'
 import type { HostRouteContext } from '../host-app.ts'
@@ -32,20 +34,32 @@ export function healthRoutes(app: FastifyInstance, context: HostRouteContext): v
       schema: {
         operationId: 'health_ready',
         summary: 'Is every required expert served',
+        querystring: Type.Object({
+          expert: Type.Optional(Type.String({ description: 'Ask for this one alone' }))
+        }),
         response: { ...answers(Readiness), 503: { description: 'Not Ready', ...Readiness } }
       }
     },
-    handle(({ response }) => {
+    handle(({ response, query }) => {
+      const asked = [query.expert].flat().at(-1)
       const reasons: string[] = []
       if (front.isStopping) reasons.push('the host is stopping')
-      if (!registry.firstRoundEnded) reasons.push('experts are still being started')
-      for (const expert of registry.all) {
-        if (!expert.required || expert.state === 'ACTIVE') continue
-        const why = expert.reason === null ? '' : `: ${expert.reason}`
-        reasons.push(`${expert.name} is ${expert.state}${why}`)
+      if (asked === undefined) {
+        if (!registry.firstRoundEnded) reasons.push('experts are still being started')
+        for (const expert of registry.all) if (expert.required) reasons.push(...whyNot(expert))
+      } else {
+        const expert = registry.get(String(asked))
+        if (expert === undefined) throw hostError('HOST_EXPERT_UNKNOWN', [String(asked)])
+        reasons.push(...whyNot(expert))
       }
       const ready = reasons.length === 0
       sendValue(response, ready ? 200 : 503, { ready, reasons })
     })
   )
+}
+
+function whyNot(expert: Expert): string[] {
+  if (expert.state === 'ACTIVE') return []
+  const why = expert.reason === null ? '' : `: ${expert.reason}`
+  return [`${expert.name} is ${expert.state}${why}`]
 }

@@ -44,7 +44,7 @@ function makeRoute(route: ContractRoute, context: ExpertRouteContext): RouteOpti
         body = upload === null ? readBody(call.raw, call.body) : upload.fields
         const input = check(route, call, body, upload)
         const bodies = [JSON.stringify(input)]
-        request = { expert, kind: route.index, bodies, recorded: route.job, onEnd: remove }
+        request = { expert, kind: route.kind, bodies, recorded: route.job, onEnd: remove }
         const prefers = prefersAsync(call.raw)
         if (route.job && (prefers || wantsAsync(body))) {
           sendAccepted(call, await jobs.submit(request), prefers)
@@ -54,7 +54,7 @@ function makeRoute(route: ContractRoute, context: ExpertRouteContext): RouteOpti
         remove()
         throw error
       }
-      const answer = await jobs.run(request)
+      const answer = await jobs.run({ ...request, onHangUp: call.onHangUp })
       if (!answer.ok) {
         sendRunError(call, answer, route.job || isLate(answer))
       } else if (answer.head === null) {

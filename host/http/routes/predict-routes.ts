@@ -74,7 +74,7 @@ export function predictRoutes(app: FastifyInstance, context: ExpertRouteContext)
       const params = imageParams(body, body, extraParams(body.extra_params))
       const request: JobRequest = { expert, kind: 'image', bodies: [params], recorded: true }
       if (await accept(call, body.is_async, request)) return
-      const answer = await jobs.run(request)
+      const answer = await jobs.run({ ...request, onHangUp: call.onHangUp })
       if (answer.ok) sendText(call.response, 200, answer.text)
       else sendRunError(call, answer, isLate(answer))
     })
@@ -100,7 +100,7 @@ export function predictRoutes(app: FastifyInstance, context: ExpertRouteContext)
       const bodies = body.images.map((image) => imageParams(image, body, extra))
       const request: JobRequest = { expert, kind: 'image', isList: true, bodies, recorded: true }
       if (await accept(call, body.is_async, request)) return
-      const answer = await jobs.run(request)
+      const answer = await jobs.run({ ...request, onHangUp: call.onHangUp })
       if (answer.ok) {
         sendText(call.response, 200, `{"results":${answer.text},"jobId":"${answer.jobId}"}`)
       } else {

@@ -1,0 +1,45 @@
+import type { FastifyInstance } from 'fastify'
+import { Type } from 'typebox'
+import { hostError } from '../../errors.ts'
+import type { Expert } from '../../registry/expert.ts'
+import { requireAdmin } from '../admin.ts'
+import { answers } from '../documented-schemas.ts'
+import { handle } from '../handle.ts'
+import type { HostRouteContext } from '../host-app.ts'
+import { sendValue } from '../send.ts'
+import { ExpertView, viewExpert } from './experts-routes.ts'
+
+const actions: Record<string, { summary: string; act: (expert: Expert) => Promise<void> }> = {
+  load: { summary: 'Start an expert that is stopped or parked', act: (expert) => expert.load() },
+  unload: { summary: 'Drain an expert and stop it', act: (expert) => expert.unload() },
+  reload: { summary: 'Put what lies in its folder in place', act: (expert) => expert.reload() },
+  restart: { summary: 'Replace its processes by new ones', act: (expert) => expert.restart() }
+}
+
+/** `POST /manage/experts/{name}/load|unload|reload|restart`: answers when it is done. */
+export function manageRoutes(app: FastifyInstance, context: HostRouteContext): void {
+  const { registry, config } = context
+  for (const [action, { summary, act }] of Object.entries(actions)) {
+    app.post(
+      `/manage/experts/:name/${action}`,
+      {
+        schema: {
+          operationId: `${action}_expert`,
+          summary,
+          description:
+            'Needs NEBULA_ADMIN_KEY as a bearer token; without one, answers on loopback alone.',
+          tags: ['manage'],
+          params: Type.Object({ name: Type.String() }),
+          response: answers(ExpertView)
+        }
+      },
+      handle(async ({ raw, response, params }) => {
+        requireAdmin(raw, config.adminKey)
+        const expert = registry.get(params.name as string)
+        if (expert === undefined) throw hostError('HOST_EXPERT_UNKNOWN', [params.name as string])
+        await act(expert)
+        sendValue(response, 200, viewExpert(expert))
+      })
+    )
+  }
+}
