@@ -19,23 +19,47 @@ const error = {
 /** Keywords whose value is data. */
 const DATA = new Set(['default', 'const', 'enum', 'examples'])
 
-/** The schemas that documents name, as `components/schemas/{name}`. */
-export const sharedSchemas = [
-  named('ImageParam', asInput(ImageParam)),
-  named('PredictParam', asInput(PredictParam)),
-  named('PredictImageParam', asInput(PredictImageParam)),
-  named('PredictImagesParam', asInput(PredictImagesParam)),
-  named('ValidationError', ValidationError),
-  named(
-    'HTTPValidationError',
-    Type.Object({
-      detail: Type.Array(Type.Unsafe<unknown>({ $ref: 'ValidationError#' })),
-      ...error
-    })
-  ),
-  named('HTTPError', Type.Object({ detail: Type.String(), ...error })),
-  named('AcceptedJob', Type.Object({ jobId: Type.String({ format: 'uuid' }) }))
-]
+/**
+ * The schemas that documents name, as `components/schemas/{name}`.
+ * @param extraParams - the expert's own schema of `extra_params`, or null
+ */
+export function sharedSchemas(extraParams: object | null): Array<{ $id: string }> {
+  const predict = (name: string, schema: object) =>
+    named(name, withExtraParams(asInput(schema), extraParams))
+  return [
+    named('ImageParam', asInput(ImageParam)),
+    predict('PredictParam', PredictParam),
+    predict('PredictImageParam', PredictImageParam),
+    predict('PredictImagesParam', PredictImagesParam),
+    named('ValidationError', ValidationError),
+    named(
+      'HTTPValidationError',
+      Type.Object({
+        detail: Type.Array(Type.Unsafe<unknown>({ $ref: 'ValidationError#' })),
+        ...error
+      })
+    ),
+    named('HTTPError', Type.Object({ detail: Type.String(), ...error })),
+    named('AcceptedJob', Type.Object({ jobId: Type.String({ format: 'uuid' }) }))
+  ]
+}
+
+/** Shows what the expert takes as `extra_params` in place of "any object". */
+function withExtraParams(schema: object, extraParams: object | null): object {
+  // A reference inside would point into the wrong document.
+  if (extraParams === null || JSON.stringify(extraParams).includes('"$ref"')) return schema
+  const { properties, examples, ...others } = schema as {
+    properties: Record<string, object>
+    examples: object[]
+  }
+  const [example = {}] = (extraParams as { examples?: unknown[] }).examples ?? []
+  const own = { anyOf: [asInput(extraParams), { type: 'null' }], default: null }
+  return {
+    ...others,
+    properties: { ...properties, extra_params: own },
+    examples: examples.map((given) => ({ ...given, extra_params: example }))
+  }
+}
 
 /** Points at one of them. */
 export const ref = (name: string) => ({ $ref: `${name}#` })

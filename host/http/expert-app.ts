@@ -47,7 +47,7 @@ export interface ExpertApp {
 
 /** Builds the Fastify instance with the inherited routes and the expert's own. */
 export async function buildExpertApp(context: ExpertRouteContext): Promise<ExpertApp> {
-  const { expert, config } = context
+  const { expert, contract, config } = context
   const table = new RouteTable()
   const app = bareInstance(config.maxBodyBytes, context.log)
   app.addHook('onRoute', (route) => {
@@ -57,16 +57,17 @@ export async function buildExpertApp(context: ExpertRouteContext): Promise<Exper
   await app.register(swagger, {
     openapi: {
       openapi: '3.1.0',
-      info: { title: expert.name, version: expert.version ?? '0.0.0' },
+      info: { title: expert.name, version: contract.version },
       tags: [
-        { name: 'status', description: 'Name and state of the expert' },
-        { name: 'set', description: 'Change its configuration' },
-        { name: 'cfg', description: 'Its configuration' },
-        { name: 'tasks', description: 'Work under way' },
-        { name: 'jobs', description: 'Kept jobs and their results' },
-        { name: 'predict', description: 'Predictions' },
+        { name: expert.name, description: 'Routes of its own' },
         { name: 'run', description: 'Predictions' },
-        { name: expert.name, description: 'Routes of its own' }
+        { name: 'tasks', description: 'Work under way, and kept jobs' },
+        { name: 'cfg', description: 'Its configuration' },
+        { name: 'set', description: 'Change its configuration' },
+        // Declared by the seed, and used by no route of it.
+        { name: 'status', description: 'Name and state of the expert' },
+        { name: 'jobs', description: 'Kept jobs and their results' },
+        { name: 'predict', description: 'Predictions' }
       ]
     },
     refResolver: { buildLocalReference: (json) => String(json.$id) },
@@ -84,7 +85,7 @@ export async function buildExpertApp(context: ExpertRouteContext): Promise<Exper
       return openapiObject as never
     }
   })
-  for (const schema of sharedSchemas) app.addSchema(schema)
+  for (const schema of sharedSchemas(contract.paramsSchema)) app.addSchema(schema)
 
   infoRoutes(app, context)
   predictRoutes(app, context)

@@ -56,7 +56,7 @@ export async function buildHostApp(context: HostRouteContext): Promise<FastifyIn
     },
     refResolver: { buildLocalReference: (json) => String(json.$id) }
   })
-  for (const schema of sharedSchemas) app.addSchema(schema)
+  for (const schema of sharedSchemas(null)) app.addSchema(schema)
   // Its files serve the documentation pages of all experts.
   await app.register(swaggerUi, { routePrefix: '/docs/assets' })
   const rapidoc = readFileSync(require.resolve('rapidoc/dist/rapidoc-min.js'))

@@ -14,6 +14,7 @@ export interface ContractRoute extends RouteDescription {
 
 /** What a version of an expert promises: its description after the host has checked all of it. */
 export interface ExpertContract {
+  version: string
   paramsSchema: object | null
   checkExtraParams: Check | null
   config: DeclaredConfig
@@ -26,13 +27,18 @@ export interface ExpertContract {
  *
  * @throws PluginError or SchemaError with the reason
  */
-export function makeContract(description: ExpertDescription, name: string): ExpertContract {
+export function makeContract(
+  description: ExpertDescription,
+  name: string,
+  version: string
+): ExpertContract {
   if (description.name !== name) {
     throw new PluginError(
       `its getName() answers '${description.name}', but it is served as '${name}': rename the entry in the configuration, or "nebula": { "expert": "${description.name}" } in its package.json`
     )
   }
   return {
+    version,
     paramsSchema: description.paramsSchema,
     checkExtraParams: compile(description.paramsSchema, 'static params', 'keep'),
     config: makeConfig(description.configSchema),

@@ -1,7 +1,7 @@
 import { Validator } from '@seriousme/openapi-schema-validator'
 import t, { type Test } from 'tap'
 import { rawClient } from '../support/raw-request.ts'
-import { call, startHost } from '../support/start-host.ts'
+import { call, plugin, startHost } from '../support/start-host.ts'
 
 interface Operation {
   operationId: string
@@ -277,3 +277,39 @@ function examplesOf(document: Document, media: Media): unknown[] {
   ])
   return entries.some(([, example]) => example === undefined) ? [] : [Object.fromEntries(entries)]
 }
+
+interface Predict {
+  properties: { extra_params: { anyOf: unknown[] } }
+  examples: Array<Record<string, unknown>>
+}
+
+t.test('extra_params are documented and checked as the expert declares them', async (t) => {
+  const body = `
+    static params = {
+      type: 'object',
+      required: ['mdf'],
+      properties: { mdf: { type: 'integer', minimum: 0 }, beam: { type: 'integer', default: 5 } },
+      examples: [{ mdf: 125 }]
+    }
+    predict (params) { return params.extra_params }
+    predictImage (params) { return params.extra_params }`
+  const { url } = await startHost(t, { files: { grounding: plugin('grounding', body) } })
+  const document = await read(`${url}/openapi.json`)
+  const schemas = document.components.schemas as unknown as Record<string, Predict>
+  for (const name of ['PredictParam', 'PredictImageParam', 'PredictImagesParam']) {
+    const { properties, examples } = schemas[name] as Predict
+    t.match(properties.extra_params.anyOf[0], { required: ['mdf'], properties: { beam: {} } }, name)
+    t.same(examples[0]?.extra_params, { mdf: 125 })
+  }
+  const example = schemas.PredictParam?.examples[0]
+  t.same((await call(`${url}/predict`, 'POST', example)).json, { mdf: 125, beam: 5 })
+  const wrong = await call(`${url}/predict`, 'POST', { ...example, extra_params: { mdf: -1 } })
+  t.equal(wrong.status, 422)
+  t.match(wrong.json.detail, [
+    { loc: ['body', 'extra_params', 'mdf'], type: 'value_error.number.not_ge' }
+  ])
+  const absent = await call(`${url}/predict`, 'POST', { movie_id: '1', local: false })
+  t.match(absent.json.detail, [
+    { loc: ['body', 'extra_params', 'mdf'], type: 'value_error.missing' }
+  ])
+})
