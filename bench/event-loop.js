@@ -17,7 +17,7 @@ export default async function eventLoop() {
   const host = await createHost({ config: loadConfig(env, home) })
   await host.started
   try {
-    const { pages } = JSON.parse(await readFile(join(PAGES, 'pages.json'), 'utf8'))
+    const pages = JSON.parse(await readFile(join(PAGES, 'pages.json'), 'utf8'))
     const picture = await readFile(join(PAGES, pages[0].file))
     const read = async () => {
       const answer = await fetch(`${host.url}/read`, { method: 'POST', body: picture })

@@ -40,9 +40,12 @@ export function handle(work: (call: RouteCall) => void | Promise<void>) {
       params: request.params as Record<string, string>,
       query: request.query as Record<string, unknown>,
       onHangUp: (then) => {
-        reply.raw.once('close', () => {
+        const look = () => {
           if (!reply.raw.writableEnded) then()
-        })
+        }
+        // It may have gone while its request was read or its job was written down.
+        if (reply.raw.destroyed) look()
+        else reply.raw.once('close', look)
       }
     }
     try {

@@ -4,15 +4,11 @@ import { createRequire } from 'node:module'
 import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
 import type { FastifyInstance } from 'fastify'
-import type { HostConfig } from '../config/host-config.ts'
-import type { JobService } from '../jobs/job-service.ts'
-import type { EventFeed } from '../observe/event-feed.ts'
-import type { Logger } from '../observe/log.ts'
-import type { Registry } from '../registry/registry.ts'
+import { bareInstance } from './bare-instance.ts'
 import { sharedSchemas } from './documented-schemas.ts'
-import { bareInstance, missOf, routed } from './expert-app.ts'
-import type { Front } from './front.ts'
 import type { HostedRequest } from './hosted-request.ts'
+import { missOf, routed } from './missed-path.ts'
+import type { HostRouteContext } from './route-context.ts'
 import { RouteTable } from './route-table.ts'
 import { eventsRoutes } from './routes/events-routes.ts'
 import { expertsRoutes } from './routes/experts-routes.ts'
@@ -21,17 +17,6 @@ import { hostDocumentRoutes } from './routes/host-document-routes.ts'
 import { jobRoutes } from './routes/job-routes.ts'
 import { logLevelRoutes } from './routes/log-level-routes.ts'
 import { manageRoutes } from './routes/manage-routes.ts'
-
-/** What the host's own routes stand on. */
-export interface HostRouteContext {
-  config: HostConfig
-  registry: Registry
-  jobs: JobService
-  events: EventFeed
-  log: Logger
-  front: Front
-  version: string
-}
 
 const require = createRequire(import.meta.url)
 

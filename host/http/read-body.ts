@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import { hostError } from '../errors.ts'
+import { InvalidRequest } from './invalid-request.ts'
 import { parseJsonBody } from './json-body.ts'
-import { InvalidRequest } from './send.ts'
 
 const JSON_TYPE = /^\s*application\/([\w.!#$&^-]+\+)?json\s*(;|$)/i
 

@@ -1,21 +1,10 @@
 import { open, unlink } from 'node:fs/promises'
 import type { ServerResponse } from 'node:http'
 import { pipeline } from 'node:stream/promises'
-import type { Issue } from '@nebula-experts/sdk/schemas'
 import { HostError } from '../errors.ts'
 import type { Logger } from '../observe/log.ts'
 import type { AnswerHead, WireError } from '../runtime/messages.ts'
-
-/** Thrown by a check; answered as the seed's framework answers it. */
-export class InvalidRequest extends Error {
-  override readonly name = 'InvalidRequest'
-  readonly issues: Issue[]
-
-  constructor(issues: Issue[]) {
-    super('The request does not fit its schema')
-    this.issues = issues
-  }
-}
+import { InvalidRequest } from './invalid-request.ts'
 
 /**
  * Answers with JSON text, past Fastify's own serialising: it would add a charset that the seed's

@@ -37,7 +37,13 @@ interface Work {
 /** What a caller who waited gets. */
 export type Answer =
   | { ok: true; jobId: string; text: string; head: AnswerHead | null }
-  | { ok: false; jobId: string; error: WireError }
+  | {
+      ok: false
+      jobId: string
+      error: WireError
+      /** The wait ended, not the work: it goes on under the id. */
+      isLate: boolean
+    }
 
 /**
  * The one way of work: a synchronous call is a job that somebody waits for.
@@ -148,8 +154,9 @@ export class JobService {
 
   async #runClaim(expert: Expert, claim: Claim): Promise<void> {
     let isOver = true
+    let job: Job | undefined
     try {
-      const job = await this.#records.get(claim.jobId)
+      job = await this.#records.get(claim.jobId)
       if (job !== undefined) {
         const { kind, bodies, isList } = job
         const work = this.#begin(
@@ -166,7 +173,10 @@ export class JobService {
         else await this.#putBack(job)
       }
     } catch (error) {
-      await this.#close(claim.jobId, failed('HOST_EXPERT_NOT_READY', error as Error))
+      // Taken out of service after the claim: the job waits for its return.
+      isOver = job === undefined || (error as { code?: string }).code !== 'HOST_EXPERT_ABSENT'
+      if (isOver) await this.#close(claim.jobId, failed('HOST_EXPERT_NOT_READY', error as Error))
+      else await this.#putBack(job as Job)
     } finally {
       if (isOver) {
         this.#onEnd.get(claim.jobId)?.()
@@ -243,11 +253,12 @@ export class JobService {
     if (outcome !== null) {
       return outcome.ok
         ? { ok: true, jobId: id, text: outcome.text, head: outcome.head }
-        : { ok: false, jobId: id, error: outcome.error }
+        : { ok: false, jobId: id, error: outcome.error, isLate: false }
     }
     if (job === null) await this.#keepLate(id, request, work)
     void work.then(dropFile)
-    return { ok: false, jobId: id, error: wireError('HOST_WAIT_TIMEOUT', [this.#maxWaitMs / 1000]) }
+    const error = wireError('HOST_WAIT_TIMEOUT', [this.#maxWaitMs / 1000])
+    return { ok: false, jobId: id, error, isLate: true }
   }
 
   /** The caller has gone with the job's id: from now on there is a record to ask for. */

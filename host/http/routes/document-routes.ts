@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import { docsPage, readingPage } from '../document-pages.ts'
-import type { ExpertRouteContext } from '../expert-app.ts'
 import { handle } from '../handle.ts'
+import type { ExpertRouteContext } from '../route-context.ts'
 import { sendValue } from '../send.ts'
 
 /** `/openapi.json`, `/docs` and `/redoc` of one expert. */

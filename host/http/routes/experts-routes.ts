@@ -3,7 +3,7 @@ import { Type } from 'typebox'
 import type { Expert } from '../../registry/expert.ts'
 import { answers } from '../documented-schemas.ts'
 import { handle } from '../handle.ts'
-import type { HostRouteContext } from '../host-app.ts'
+import type { HostRouteContext } from '../route-context.ts'
 import { sendValue } from '../send.ts'
 
 const Nullable = <T extends object>(schema: T) => Type.Union([schema as never, Type.Null()])

@@ -4,7 +4,7 @@ import { hostError } from '../../errors.ts'
 import type { Expert } from '../../registry/expert.ts'
 import { answers } from '../documented-schemas.ts'
 import { handle } from '../handle.ts'
-import type { HostRouteContext } from '../host-app.ts'
+import type { HostRouteContext } from '../route-context.ts'
 import { sendValue } from '../send.ts'
 
 /**

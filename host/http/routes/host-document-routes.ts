@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import { docsPage } from '../document-pages.ts'
 import { handle } from '../handle.ts'
-import type { HostRouteContext } from '../host-app.ts'
+import type { HostRouteContext } from '../route-context.ts'
 import { sendValue } from '../send.ts'
 
 /** `/docs`: the documents of all experts, one entry each, and the host's own. */

@@ -3,10 +3,11 @@ import { Type } from 'typebox'
 import { isLogLevel, logLevels } from '../../observe/log.ts'
 import { requireAdmin } from '../admin.ts'
 import { answers } from '../documented-schemas.ts'
-import type { ExpertRouteContext } from '../expert-app.ts'
 import { handle } from '../handle.ts'
+import { InvalidRequest } from '../invalid-request.ts'
 import { readBody } from '../read-body.ts'
-import { InvalidRequest, sendText, sendValue } from '../send.ts'
+import type { ExpertRouteContext } from '../route-context.ts'
+import { sendText, sendValue } from '../send.ts'
 
 const AnyObject = Type.Record(Type.String(), Type.Unknown())
 

@@ -4,8 +4,8 @@ import { hostError } from '../../errors.ts'
 import { isFinal } from '../../jobs/job.ts'
 import { viewJob } from '../../jobs/job-view.ts'
 import { answers } from '../documented-schemas.ts'
-import type { ExpertRouteContext } from '../expert-app.ts'
 import { handle } from '../handle.ts'
+import type { ExpertRouteContext } from '../route-context.ts'
 import { sendText, sendValue } from '../send.ts'
 
 const JobRecord = Type.Record(Type.String(), Type.Unknown())

@@ -2,17 +2,26 @@ import type { FastifyInstance } from 'fastify'
 import { Type } from 'typebox'
 import { hostError } from '../../errors.ts'
 import type { Expert } from '../../registry/expert.ts'
+import type { Registry } from '../../registry/registry.ts'
 import { requireAdmin } from '../admin.ts'
 import { answers } from '../documented-schemas.ts'
 import { handle } from '../handle.ts'
-import type { HostRouteContext } from '../host-app.ts'
+import type { HostRouteContext } from '../route-context.ts'
 import { sendValue } from '../send.ts'
 import { ExpertView, viewExpert } from './experts-routes.ts'
 
-const actions: Record<string, { summary: string; act: (expert: Expert) => Promise<void> }> = {
+interface Action {
+  summary: string
+  act: (expert: Expert, registry: Registry) => Promise<void>
+}
+
+const actions: Record<string, Action> = {
   load: { summary: 'Start an expert that is stopped or parked', act: (expert) => expert.load() },
   unload: { summary: 'Drain an expert and stop it', act: (expert) => expert.unload() },
-  reload: { summary: 'Put what lies in its folder in place', act: (expert) => expert.reload() },
+  reload: {
+    summary: 'Put what lies in its folder in place',
+    act: (expert, registry) => registry.reload(expert)
+  },
   restart: { summary: 'Replace its processes by new ones', act: (expert) => expert.restart() }
 }
 
@@ -37,7 +46,7 @@ export function manageRoutes(app: FastifyInstance, context: HostRouteContext): v
         requireAdmin(raw, config.adminKey)
         const expert = registry.get(params.name as string)
         if (expert === undefined) throw hostError('HOST_EXPERT_UNKNOWN', [params.name as string])
-        await act(expert)
+        await act(expert, registry)
         sendValue(response, 200, viewExpert(expert))
       })
     )

@@ -4,13 +4,13 @@ import { Type } from 'typebox'
 import type { JobRequest } from '../../jobs/job-service.ts'
 import type { ContractRoute } from '../../registry/expert-contract.ts'
 import { answers, asInput, ref } from '../documented-schemas.ts'
-import type { ExpertRouteContext } from '../expert-app.ts'
 import { handle, type RouteCall } from '../handle.ts'
+import { bodyMissing, InvalidRequest } from '../invalid-request.ts'
 import { prefersAsync, sendAccepted } from '../prefer.ts'
 import { readBody } from '../read-body.ts'
 import { receiveUpload, type Upload } from '../receive-upload.ts'
-import { InvalidRequest, sendReply, sendRunError, sendText } from '../send.ts'
-import { bodyMissing, isLate } from './predict-routes.ts'
+import type { ExpertRouteContext } from '../route-context.ts'
+import { sendReply, sendRunError, sendText } from '../send.ts'
 
 /** The routes that the expert declares: checked and documented here, run in its process. */
 export function ownRoutes(app: FastifyInstance, context: ExpertRouteContext): void {
@@ -56,7 +56,7 @@ function makeRoute(route: ContractRoute, context: ExpertRouteContext): RouteOpti
       }
       const answer = await jobs.run({ ...request, onHangUp: call.onHangUp })
       if (!answer.ok) {
-        sendRunError(call, answer, route.job || isLate(answer))
+        sendRunError(call, answer, route.job || answer.isLate)
       } else if (answer.head === null) {
         sendText(call.response, 200, answer.text)
       } else {

@@ -1,7 +1,6 @@
 import {
   type Checked,
   compileSchema,
-  type Issue,
   PredictImageParam,
   PredictImagesParam,
   PredictParam
@@ -10,11 +9,12 @@ import type { FastifyInstance } from 'fastify'
 import { Type } from 'typebox'
 import type { JobRequest } from '../../jobs/job-service.ts'
 import { answers, ref } from '../documented-schemas.ts'
-import type { ExpertRouteContext } from '../expert-app.ts'
 import { handle, type RouteCall } from '../handle.ts'
+import { bodyMissing, InvalidRequest } from '../invalid-request.ts'
 import { prefersAsync, sendAccepted } from '../prefer.ts'
 import { readBody } from '../read-body.ts'
-import { InvalidRequest, sendRunError, sendText } from '../send.ts'
+import type { ExpertRouteContext } from '../route-context.ts'
+import { sendRunError, sendText } from '../send.ts'
 
 const checkPredict = compileSchema<PredictParam>(PredictParam)
 const checkPredictImage = compileSchema<PredictImageParam>(PredictImageParam)
@@ -44,7 +44,7 @@ export function predictRoutes(app: FastifyInstance, context: ExpertRouteContext)
     }
     const answer = await jobs.run(request)
     if (answer.ok) sendText(call.response, 200, answer.text)
-    else sendRunError(call, answer, isLate(answer))
+    else sendRunError(call, answer, answer.isLate)
   })
   const movieSchema = (operationId: string, summary: string) => ({
     schema: {
@@ -76,7 +76,7 @@ export function predictRoutes(app: FastifyInstance, context: ExpertRouteContext)
       if (await accept(call, body.is_async, request)) return
       const answer = await jobs.run({ ...request, onHangUp: call.onHangUp })
       if (answer.ok) sendText(call.response, 200, answer.text)
-      else sendRunError(call, answer, isLate(answer))
+      else sendRunError(call, answer, answer.isLate)
     })
   )
 
@@ -128,11 +128,6 @@ export function predictRoutes(app: FastifyInstance, context: ExpertRouteContext)
 
 const accepted = { description: 'Accepted', ...ref('AcceptedJob') }
 
-/** A caller who waited in vain is told under which id the work goes on. */
-export function isLate({ error }: { error: { code: string } }): boolean {
-  return error.code === 'HOST_WAIT_TIMEOUT'
-}
-
 /** @throws InvalidRequest with everything that is wrong with the body */
 function check<T>(
   schema: (value: unknown, loc: (string | number)[]) => Checked<T>,
@@ -143,12 +138,6 @@ function check<T>(
   const checked = schema(body, ['body'])
   if (checked.issues !== undefined) throw new InvalidRequest(checked.issues)
   return checked.value
-}
-
-export const bodyMissing: Issue = {
-  loc: ['body'],
-  msg: 'field required',
-  type: 'value_error.missing'
 }
 
 function imageParams(

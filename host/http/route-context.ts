@@ -1,0 +1,30 @@
+import type { HostConfig } from '../config/host-config.ts'
+import type { JobService } from '../jobs/job-service.ts'
+import type { EventFeed } from '../observe/event-feed.ts'
+import type { Logger } from '../observe/log.ts'
+import type { Expert } from '../registry/expert.ts'
+import type { ExpertContract } from '../registry/expert-contract.ts'
+import type { Registry } from '../registry/registry.ts'
+import type { Front } from './front.ts'
+
+/** What the routes of an expert stand on. */
+export interface ExpertRouteContext {
+  expert: Expert
+  contract: ExpertContract
+  jobs: JobService
+  config: HostConfig
+  log: Logger
+  /** Uploads are kept under it until their job ends. */
+  uploadDir: string
+}
+
+/** What the host's own routes stand on. */
+export interface HostRouteContext {
+  config: HostConfig
+  registry: Registry
+  jobs: JobService
+  events: EventFeed
+  log: Logger
+  front: Front
+  version: string
+}
