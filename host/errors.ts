@@ -62,6 +62,11 @@ export const hostErrors = {
     kind: 'user',
     text: (size: number) => `${size} jobs are waiting and no more are taken`
   },
+  HOST_HELD_BYTES: {
+    status: 503,
+    kind: 'user',
+    text: (limit: number) => `Unfinished calls hold ${limit} bytes of parameters; no more is taken`
+  },
   HOST_STOPPING: { status: 503, kind: 'system', text: () => 'The host is stopping' },
   HOST_EXPERT_FAILED: { status: 500, kind: 'system', text: () => 'Internal Server Error' },
   HOST_INTERNAL: { status: 500, kind: 'system', text: () => 'Internal Server Error' },

@@ -32,6 +32,9 @@ export interface Host {
 const MAX_FINISHED = 10_000
 const MAX_FINISHED_BYTES = 256 * 1024 * 1024
 
+/** How long answers that are being sent may take when the host stops, milliseconds. */
+const CLOSE_MS = 5000
+
 /** Puts a host together and makes it listen. Nothing here decides anything. */
 export async function createHost(options: { config: HostConfig; log?: Logger }): Promise<Host> {
   const { config } = options
@@ -55,7 +58,6 @@ export async function createHost(options: { config: HostConfig; log?: Logger }):
     releasers.push(() => jobs.close())
 
     const events = new EventFeed()
-    releasers.push(() => events.close())
     const apps = new Map<Expert, ExpertApp>()
     releasers.push(() => Promise.all([...apps.values()].map((app) => app.close())))
     const uploadDir = join(run.path, 'uploads')
@@ -90,7 +92,13 @@ export async function createHost(options: { config: HostConfig; log?: Logger }):
       front,
       version: hostVersion()
     })
-    releasers.push(() => app.close())
+    releasers.push(() => {
+      // A client that reads its answer slowly, or not at all, does not keep the host.
+      const late = setTimeout(() => app.server.closeAllConnections(), CLOSE_MS)
+      return app.close().finally(() => clearTimeout(late))
+    })
+    // The server closes when its last answer has ended, and these never do by themselves.
+    releasers.push(() => events.close())
     releasers.push(() => registry.stop())
     releasers.push(() => {
       front.isStopping = true

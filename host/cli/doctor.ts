@@ -33,7 +33,7 @@ export async function doctor(folder: string, options: { chaos: boolean }): Promi
     host = await createHost({ config })
     await host.started
     const [expert] = host.registry.all
-    if (expert === undefined || expert.folder === null) {
+    if (expert === undefined || expert.state === 'WAITING') {
       refuse(`There is no package in ${resolve(folder)}: wanted a folder with a package.json`)
       return
     }

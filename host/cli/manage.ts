@@ -6,6 +6,10 @@ export type ManageCommand = (typeof manageCommands)[number]
 
 /** Sends a change to a running host and says what came of it. */
 export async function manage(command: ManageCommand, name: string, url: string): Promise<void> {
+  if (!URL.canParse(url) || !/^https?:/.test(url)) {
+    fail(`'${url}' is no URL of a host: wanted one like http://127.0.0.1:8000`)
+    return
+  }
   const target = new URL(`/manage/experts/${encodeURIComponent(name)}/${command}`, url)
   const key = process.env.NEBULA_ADMIN_KEY
   let response: Response
@@ -19,7 +23,11 @@ export async function manage(command: ManageCommand, name: string, url: string):
     fail(`No host answers at ${url} (${why}); name another with --url`)
     return
   }
-  const answer = (await response.json()) as Record<string, unknown>
+  const answer = (await response.json().catch(() => null)) as Record<string, unknown> | null
+  if (answer === null) {
+    fail(`What answers at ${url} is no Nebula Experts host: ${response.status} without JSON`)
+    return
+  }
   if (!response.ok) {
     fail(String(answer.detail))
     return

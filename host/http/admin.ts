@@ -10,14 +10,37 @@ import { hostError } from '../errors.ts'
  */
 export function requireAdmin(request: IncomingMessage, adminKey: string | null): void {
   if (adminKey === null) {
-    if (isLoopback(request.socket.remoteAddress ?? '')) return
+    if (isOperatorHere(request)) return
     throw hostError('HOST_FORBIDDEN', [
-      'Without NEBULA_ADMIN_KEY this answers on loopback alone: set the key and send it as a bearer token'
+      "Without NEBULA_ADMIN_KEY this answers on loopback alone, and neither a browser's page nor a proxy: set the key and send it as a bearer token"
     ])
   }
   const given = /^Bearer (.+)$/i.exec(request.headers.authorization ?? '')?.[1]
   if (given !== undefined && timingSafeEqual(digest(given), digest(adminKey))) return
   throw hostError('HOST_FORBIDDEN', ['This needs NEBULA_ADMIN_KEY as a bearer token'])
+}
+
+/**
+ * True for a program on this machine that speaks for itself. A page of another origin in a local browser,
+ * a name that was made to resolve to this machine, and a proxy in front of the world come by loopback too.
+ */
+function isOperatorHere(request: IncomingMessage): boolean {
+  const { headers, socket } = request
+  if (!isLoopback(socket.remoteAddress ?? '')) return false
+  if (PROXY_HEADERS.some((name) => headers[name] !== undefined)) return false
+  const host = hostNameOf(`http://${headers.host ?? ''}`)
+  if (host !== 'localhost' && host !== '[::1]' && !isLoopback(host)) return false
+  return headers.origin === undefined || hostNameOf(headers.origin) === host
+}
+
+const PROXY_HEADERS = ['x-forwarded-for', 'forwarded', 'via', 'x-real-ip']
+
+function hostNameOf(url: string): string {
+  try {
+    return new URL(url).hostname
+  } catch {
+    return ''
+  }
 }
 
 function isLoopback(address: string): boolean {

@@ -7,7 +7,7 @@ import { type Readable, Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { Busboy } from '@fastify/busboy'
 import type { UploadedFile } from '@nebula-experts/sdk'
-import { hostError } from '../errors.ts'
+import { HostError, hostError } from '../errors.ts'
 
 /** Files of a request on disk, and the form's other fields. */
 export interface Upload {
@@ -45,8 +45,8 @@ export async function receiveUpload(
       throw hostError('HOST_BODY_TOO_LARGE', [limit])
     }
     const type = request.headers['content-type'] ?? 'application/octet-stream'
-    if (/^\s*multipart\/form-data/i.test(type)) await receiveForm(request, upload, keep)
-    else await receiveRaw(request, type, keep)
+    if (/^\s*multipart\/form-data/i.test(type)) await receiveForm(request, upload, limit, keep)
+    else await receiveRaw(request, type, limit, keep)
     return upload
   } catch (error) {
     await upload.remove()
@@ -56,8 +56,18 @@ export async function receiveUpload(
   }
 }
 
-/** The body as a source whose failed pipeline leaves the request whole: the answer is still to be sent. */
-const bodyOf = (request: IncomingMessage) => request.iterator({ destroyOnReturn: false })
+/**
+ * The body, bounded, as a source whose failed pipeline leaves the request whole: the answer is still to
+ * be sent.
+ */
+async function* bodyOf(request: IncomingMessage, limit: number): AsyncGenerator<Buffer> {
+  let total = 0
+  for await (const chunk of request.iterator({ destroyOnReturn: false })) {
+    total += chunk.length
+    if (total > limit + MAX_FIELD_BYTES) throw hostError('HOST_BODY_TOO_LARGE', [limit])
+    yield chunk
+  }
+}
 
 type Keep = (
   source: AsyncIterable<Buffer>,
@@ -83,7 +93,12 @@ function keeper(folder: string, limit: number, files: UploadedFile[]): Keep {
   }
 }
 
-async function receiveRaw(request: IncomingMessage, type: string, keep: Keep): Promise<void> {
+async function receiveRaw(
+  request: IncomingMessage,
+  type: string,
+  limit: number,
+  keep: Keep
+): Promise<void> {
   const length = request.headers['content-length']
   if (
     (length === undefined || length === '0') &&
@@ -91,10 +106,15 @@ async function receiveRaw(request: IncomingMessage, type: string, keep: Keep): P
   ) {
     return
   }
-  await keep(bodyOf(request), { field: 'file', filename: null, type })
+  await keep(bodyOf(request, limit), { field: 'file', filename: null, type })
 }
 
-async function receiveForm(request: IncomingMessage, upload: Upload, keep: Keep): Promise<void> {
+async function receiveForm(
+  request: IncomingMessage,
+  upload: Upload,
+  limit: number,
+  keep: Keep
+): Promise<void> {
   let form: InstanceType<typeof Busboy>
   try {
     form = new Busboy({
@@ -105,7 +125,13 @@ async function receiveForm(request: IncomingMessage, upload: Upload, keep: Keep)
     throw hostError('HOST_BAD_REQUEST', [`The form cannot be read: ${(error as Error).message}`])
   }
   const writes: Promise<void>[] = []
-  form.on('field', (name: string, value: string) => {
+  // Nothing is cut without a word.
+  const refuse = (what: string) =>
+    form.destroy(hostError('HOST_BAD_REQUEST', [`The form has ${what}`]))
+  form.on('filesLimit', () => refuse(`more than ${MAX_FILES} files`))
+  form.on('fieldsLimit', () => refuse(`more than ${MAX_FIELDS} fields`))
+  form.on('field', (name: string, value: string, _nameCut: boolean, isCut: boolean) => {
+    if (isCut) refuse(`a field of more than ${MAX_FIELD_BYTES} bytes`)
     Object.defineProperty(upload.fields, name, {
       value,
       enumerable: true,
@@ -123,9 +149,10 @@ async function receiveForm(request: IncomingMessage, upload: Upload, keep: Keep)
     }
   )
   try {
-    await pipeline(bodyOf(request), form)
+    await pipeline(bodyOf(request, limit), form)
   } catch (error) {
     const results = await Promise.allSettled(writes)
+    if (error instanceof HostError) throw error
     const tooLarge = results.find((result) => result.status === 'rejected')
     if (tooLarge?.status === 'rejected' && 'code' in (tooLarge.reason as object))
       throw tooLarge.reason

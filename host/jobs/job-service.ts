@@ -45,6 +45,9 @@ export type Answer =
       isLate: boolean
     }
 
+/** Bytes of parameters that all unfinished work may hold. */
+const MAX_HELD_BYTES = 256 * 1024 * 1024
+
 /**
  * The one way of work: a synchronous call is a job that somebody waits for.
  *
@@ -60,6 +63,7 @@ export class JobService {
   readonly #claimed = new Map<string, number>()
   readonly #onEnd = new Map<string, () => void>()
   readonly #sweeper: NodeJS.Timeout
+  #heldBytes = 0
 
   constructor(options: {
     records: JobRecords
@@ -84,6 +88,7 @@ export class JobService {
    * @throws HostError when the expert takes no calls now
    */
   async run(request: JobRequest): Promise<Answer> {
+    const release = this.#hold(request.bodies)
     const id = randomUUID()
     const job = request.recorded ? newJob(id, request) : null
     if (job !== null) await this.#records.create(job)
@@ -91,12 +96,16 @@ export class JobService {
     try {
       work = this.#begin(id, request, job, false)
     } catch (error) {
+      release()
       request.onEnd?.()
       if (job !== null) await this.#close(id, failed('HOST_EXPERT_NOT_READY', error as Error))
       throw error
     }
     request.onHangUp?.(() => work.cancel(wireError('HOST_CANCELED', [])))
-    if (request.onEnd !== undefined) void work.outcome.then(request.onEnd)
+    void work.outcome.then(() => {
+      release()
+      request.onEnd?.()
+    })
     const outcome =
       job === null
         ? work.outcome
@@ -118,8 +127,12 @@ export class JobService {
     if ((await this.#dispatch.waiting()) >= this.#maxBacklog) {
       throw hostError('HOST_BACKLOG_FULL', [this.#maxBacklog], { extra: { retry_after: 5 } })
     }
+    const release = this.#hold(request.bodies)
     const job = newJob(randomUUID(), request)
-    if (request.onEnd !== undefined) this.#onEnd.set(job.id, request.onEnd)
+    this.#onEnd.set(job.id, () => {
+      release()
+      request.onEnd?.()
+    })
     await this.#records.create(job)
     await this.#dispatch.push(request.expert.name, job.id, 0)
     void this.pump(request.expert)
@@ -185,6 +198,18 @@ export class JobService {
       await this.#dispatch.done(claim)
       this.#claimed.set(expert.name, (this.#claimed.get(expert.name) ?? 1) - 1)
       void this.pump(expert)
+    }
+  }
+
+  /** Counts parameters among those held in memory. @throws HostError when there are too many bytes */
+  #hold(bodies: string[]): () => void {
+    const bytes = bodies.reduce((sum, body) => sum + body.length, 0)
+    if (this.#heldBytes > 0 && this.#heldBytes + bytes > MAX_HELD_BYTES) {
+      throw hostError('HOST_HELD_BYTES', [MAX_HELD_BYTES], { extra: { retry_after: 5 } })
+    }
+    this.#heldBytes += bytes
+    return () => {
+      this.#heldBytes -= bytes
     }
   }
 

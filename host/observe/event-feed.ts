@@ -11,7 +11,8 @@ const KEPT = 1000
 /** The last events, and those who listen for the next. */
 export class EventFeed {
   #events: FeedEvent[] = []
-  #nextId = 1
+  // Past every id of a host that ran before: what its clients saw is never taken for ours.
+  #nextId = Date.now() * 1000
   readonly #listeners = new Set<(event: FeedEvent | null) => void>()
 
   publish(type: string, data: unknown): void {
@@ -21,13 +22,15 @@ export class EventFeed {
     for (const listener of this.#listeners) listener(event)
   }
 
-  /** Id of the newest event; 0 before the first. */
+  /** Id of the newest event. */
   get lastId(): number {
     return this.#nextId - 1
   }
 
-  /** Kept events after the one of that id. */
-  since(id: number): FeedEvent[] {
+  /** Events after the one of that id; null when some of them are not kept any more. */
+  since(id: number): FeedEvent[] | null {
+    const oldest = this.#events[0]?.id ?? this.#nextId
+    if (id < oldest - 1 || id > this.lastId) return null
     return this.#events.filter((event) => event.id > id)
   }
 

@@ -12,7 +12,7 @@ const WITHIN_MS = 60_000
 export class FailureRecord {
   readonly #limit: number
   readonly #withinMs: number
-  #times: number[] = []
+  #failures: Array<{ at: number; cause: string | null }> = []
   #inARow = 0
 
   constructor(limit: number, withinMs: number) {
@@ -34,20 +34,22 @@ export class FailureRecord {
     return this.#inARow
   }
 
-  add(now: number): void {
+  /** Of several with one known cause (a job that was run again) only the first counts. */
+  add(now: number, cause: string | null = null): void {
+    this.#failures = this.#failures.filter(({ at }) => now - at < this.#withinMs)
+    if (cause !== null && this.#failures.some((failure) => failure.cause === cause)) return
     this.#inARow += 1
-    this.#times = this.#times.filter((time) => now - time < this.#withinMs)
-    this.#times.push(now)
+    this.#failures.push({ at: now, cause })
   }
 
   clear(): void {
     this.#inARow = 0
-    this.#times = []
+    this.#failures = []
   }
 
   /** True when so many failures in so short a time make another try pointless. */
   get isLoop(): boolean {
-    return this.#times.length >= this.#limit
+    return this.#failures.length >= this.#limit
   }
 
   /** Milliseconds to wait before the next start. */

@@ -30,14 +30,23 @@ interface Found {
   problem: string | null
 }
 
-type Lookup = Pick<HostConfig, 'pluginDirs' | 'experts' | 'selected' | 'baseDir'>
+interface Lookup extends Pick<HostConfig, 'pluginDirs' | 'experts' | 'selected' | 'baseDir'> {
+  /** Under which name a folder was known before its manifest broke. */
+  lastNames?: ReadonlyMap<string, string>
+}
 
 /**
  * Finds every expert: sub-folders of the plugin folders, the entries of the configuration, and what
  * `EXPERT_PLUGINS` names. Nothing of a package is run. Names are compared without case.
+ *
+ * @param owners - folders by lower-case name: who had a name before keeps it
  */
-export async function discover(config: Lookup): Promise<Candidate[]> {
-  const found = await scanFolders(config.pluginDirs)
+export async function discover(
+  config: Lookup,
+  owners: ReadonlyMap<string, string> = new Map()
+): Promise<Candidate[]> {
+  const owns = ({ name, folder }: Found) => Number(owners.get(name.toLowerCase()) === folder)
+  const found = (await scanFolders(config)).sort((a, b) => owns(b) - owns(a))
   // What EXPERT_PLUGINS names by folder or package takes its settings by name like any other.
   for (const word of config.selected ?? []) {
     const item = await find(word, found, config)
@@ -123,28 +132,28 @@ async function find(word: string, found: Found[], config: Lookup): Promise<Found
   if (word.startsWith('.') || isAbsolute(word)) {
     const folder = await realpath(resolve(config.baseDir, word)).catch(() => null)
     if (folder === null) return null
-    return found.find((item) => item.folder === folder) ?? (await inspect(folder))
+    return found.find((item) => item.folder === folder) ?? (await inspect(folder, config))
   }
   const lower = word.toLowerCase()
   const known = found.find(
     (item) => item.name.toLowerCase() === lower || item.source?.packageName === word
   )
-  return known ?? (await findInstalled(word, config.baseDir))
+  return known ?? (await findInstalled(word, config))
 }
 
-async function findInstalled(packageName: string, from: string): Promise<Found | null> {
-  for (let folder = from; ; folder = dirname(folder)) {
+async function findInstalled(packageName: string, config: Lookup): Promise<Found | null> {
+  for (let folder = config.baseDir; ; folder = dirname(folder)) {
     const installed = join(folder, 'node_modules', ...packageName.split('/'))
     if ((await stat(join(installed, 'package.json')).catch(() => null))?.isFile() === true) {
-      return inspect(await realpath(installed))
+      return inspect(await realpath(installed), config)
     }
     if (folder === dirname(folder)) return null
   }
 }
 
-async function scanFolders(folders: string[]): Promise<Found[]> {
+async function scanFolders(config: Lookup): Promise<Found[]> {
   const found: Found[] = []
-  for (const root of folders) {
+  for (const root of config.pluginDirs) {
     const entries = await readdir(root, { withFileTypes: true }).catch(() => [])
     for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
       if (entry.name.startsWith('.') || entry.name === 'node_modules') continue
@@ -155,7 +164,7 @@ async function scanFolders(folders: string[]): Promise<Found[]> {
       ) {
         continue
       }
-      const item = await inspect(folder)
+      const item = await inspect(folder, config)
       if (await saysPlugin(item)) found.push(item)
     }
   }
@@ -171,8 +180,8 @@ async function saysPlugin(item: Found): Promise<boolean> {
   }
 }
 
-async function inspect(folder: string): Promise<Found> {
-  const name = folder.slice(folder.lastIndexOf(sep) + 1)
+async function inspect(folder: string, { lastNames }: Lookup): Promise<Found> {
+  const name = lastNames?.get(folder) ?? folder.slice(folder.lastIndexOf(sep) + 1)
   try {
     const source = await readPluginSource(folder)
     return { folder, name: source.name, source, problem: null }

@@ -58,7 +58,6 @@ export class Expert {
 
   readonly #around: ExpertSurroundings
   /** For what the expert says; its level is the expert's own. */
-  /** For what the expert says; its level is the expert's own. */
   readonly #log: Logger
   readonly #queue = new RunQueue<Run>()
   #startFailures: FailureRecord
@@ -71,6 +70,8 @@ export class Expert {
   #retryTimer: NodeJS.Timeout | null = null
   #overrides: Record<string, unknown> = {}
   #unloaded = false
+  /** Why what lies in the folder is not what serves; null when it is. */
+  #notReplaced: string | null = null
   #toldInstances = 0
   #onEmpty: (() => void) | null = null
 
@@ -158,8 +159,9 @@ export class Expert {
 
   /** Makes the first try to start; resolves when it has ended, well or not. Never rejects. */
   async start(): Promise<void> {
+    if (this.state === 'STARTING') this.reason = 'its first start has not ended'
+    this.#announce()
     if (this.state !== 'STARTING') return
-    this.reason = 'its first start has not ended'
     await this.#change(() => this.#bringUp())
   }
 
@@ -181,7 +183,7 @@ export class Expert {
   /** Ends a call for `error`: at once when it waits, by signal and then by kill when it runs. */
   cancel(run: Run, error: WireError): void {
     if (this.#queue.remove(run)) run.done({ ok: false, error })
-    else for (const instance of this.instances) if (instance.cancel(run, error)) return
+    else run.holder?.cancel(run, error)
   }
 
   /** Sets declared configuration on every process, and on those that start later. */
@@ -203,16 +205,23 @@ export class Expert {
    * beside the one that serves and takes its place only when it is ready.
    */
   async follow(candidate: Candidate): Promise<void> {
-    this.#wanted = candidate
-    // What failed before says nothing of what has changed.
-    this.#startFailures = FailureRecord.of(candidate.settings.quarantine)
+    this.notice(candidate)
     if (this.#unloaded) return
     await this.#change(async () => {
       // Others may have come meanwhile: only the newest counts.
-      if (candidate !== this.#wanted) return
-      if (candidate.verdict === 'serve') await this.#bringUp()
+      if (candidate !== this.#wanted || this.#unloaded) return
+      const { verdict } = candidate
+      // A manifest that cannot be read is a bad version, not the end of the good one.
+      if (verdict === 'serve' || (verdict === 'broken' && this.isServing)) await this.#bringUp()
       else await this.#takeDown(stateOf(candidate), candidate.reason ?? '')
     })
+  }
+
+  /** Remembers what the next start takes. */
+  notice(candidate: Candidate): void {
+    this.#wanted = candidate
+    // What failed before says nothing of what has changed.
+    this.#startFailures = FailureRecord.of(candidate.settings.quarantine)
   }
 
   /** Starts an expert that was unloaded, failed or is quarantined. @throws HostError with the reason */
@@ -244,6 +253,7 @@ export class Expert {
 
   /** Replaces the processes by new ones of the same version. @throws HostError with the reason */
   async restart(): Promise<void> {
+    this.#unloaded = false
     await this.#change(async () => {
       if (this.state !== 'ACTIVE') {
         await this.#bringUp()
@@ -277,13 +287,21 @@ export class Expert {
     if (this.#retryTimer !== null) clearTimeout(this.#retryTimer)
     this.#retryTimer = null
     if (wanted.source === null || wanted.verdict !== 'serve') {
-      this.#become(stateOf(wanted), wanted.reason)
-      return wanted.reason ?? 'its package is not there'
+      const why = wanted.reason ?? 'its package is not there'
+      if (this.isServing) this.#serveOn(why)
+      else this.#become(stateOf(wanted), why)
+      return why
     }
-    if (!this.isServing) this.#become('STARTING', this.reason)
+    if (!this.isServing && this.state !== 'STARTING') {
+      this.#become('STARTING', 'it is being started')
+    }
     // Never more than two sets of processes at a time.
     await this.#retiring
     await this.#current?.holdRecycling()
+    if (this.#unloaded) {
+      this.#current?.resumeRecycling()
+      return 'it was unloaded before it started'
+    }
     const generation = this.#makeGeneration(wanted.source, wanted.settings)
     this.#candidate = generation
     try {
@@ -316,12 +334,12 @@ export class Expert {
       log: this.#log,
       listener: {
         onRoom: () => this.#pump(),
-        onLost: (lost, how) => this.#takeBack(lost, how, generation),
+        onLost: (lost, how, drained) => this.#takeBack(lost, how, generation, drained),
         onExit: (why, waitMs) => this.#onExit(generation, why, waitMs),
         onRestart: () => {
           this.restarts += 1
         },
-        onLoop: (why) => void this.#quarantine(generation, why),
+        onLoop: (why) => this.#unwatched(this.#quarantine(generation, why)),
         onInitProgress: (progress) => {
           this.initProgress = progress
         }
@@ -336,6 +354,7 @@ export class Expert {
     this.#current = generation
     putInPlace()
     this.#startFailures.clear()
+    this.#notReplaced = null
     this.#become('ACTIVE', null)
     for (const run of this.#fitting(this.#queue.drain())) this.#queue.push(run, run.priority)
     this.#pump()
@@ -355,10 +374,7 @@ export class Expert {
     if (this.#unloaded) return why
     this.#around.log.error({ expert: this.name, err: error }, `cannot be started: ${why}`)
     if (this.#current !== null && this.isServing) {
-      this.#become(
-        this.state,
-        `its new version could not be started and the old one serves on: ${why}`
-      )
+      this.#serveOn(why)
       return why
     }
     if (!(error instanceof InitError)) {
@@ -374,25 +390,34 @@ export class Expert {
     const wait = Math.max(250, this.#startFailures.delay())
     this.#become('STARTING', `${why}; next try in ${wait} ms`)
     this.#retryTimer = setTimeout(() => {
-      void this.#change(async () => {
+      const again = this.#change(async () => {
         if (this.state !== 'STARTING' || this.#unloaded) return
         this.restarts += 1
         await this.#bringUp()
       })
+      this.#unwatched(again)
     }, wait)
     return why
+  }
+
+  /** The version that serves stays, and shows why. */
+  #serveOn(why: string): void {
+    this.#notReplaced = `its new version could not be started and the old one serves on: ${why}`
+    this.#become(this.state, this.#notReplaced)
   }
 
   async #takeDown(state: ExpertState, reason: string): Promise<void> {
     if (this.#retryTimer !== null) clearTimeout(this.#retryTimer)
     this.#retryTimer = null
+    this.#notReplaced = null
     const old = this.#current
     if (old !== null) {
       this.#become('DRAINING', reason)
       // What waits was accepted: it may still run while the drain lasts.
       const limit = old.settings.drain_timeout_ms ?? DRAIN_TIMEOUT_MS
+      const began = performance.now()
       await this.#untilQueueIsEmpty(limit)
-      await old.drain(limit)
+      await old.drain(Math.max(0, limit - (performance.now() - began)))
       this.#current = null
     }
     const error = wireError('HOST_EXPERT_DRAINED', [this.name])
@@ -415,7 +440,7 @@ export class Expert {
   #abandonCandidate(): void {
     const candidate = this.#candidate
     this.#candidate = null
-    void candidate?.end('it was unloaded while it started')
+    if (candidate !== null) this.#unwatched(candidate.end('it was unloaded while it started'))
   }
 
   #onExit(generation: Generation, why: string, waitMs: number): void {
@@ -434,10 +459,19 @@ export class Expert {
     for (const run of this.#queue.drain()) run.done({ ok: false, error })
     await generation.end('it is quarantined')
     if (generation === this.#current) this.#current = null
+    // What its last processes gave back.
+    for (const run of this.#queue.drain()) run.done({ ok: false, error })
   }
 
-  #takeBack(lost: LostRuns, how: string, generation: Generation): void {
-    const error = generation.isEnding
+  /** Work that nobody waits for: what goes wrong in it is told, and ends nothing. */
+  #unwatched(work: Promise<unknown>): void {
+    work.catch((error) => {
+      this.#around.log.error({ expert: this.name, err: error }, 'a change went wrong')
+    })
+  }
+
+  #takeBack(lost: LostRuns, how: string, generation: Generation, drained: boolean): void {
+    const error = drained
       ? wireError('HOST_EXPERT_DRAINED', [this.name])
       : wireError('HOST_EXPERT_EXITED', [this.name, how])
     for (const run of lost.suspects) run.done({ ok: false, error })
@@ -468,7 +502,8 @@ export class Expert {
   }
 
   #pump(): void {
-    if (this.state === 'RESTARTING' && this.instances.length > 0) this.#become('ACTIVE', null)
+    if (this.state === 'RESTARTING' && this.instances.length > 0)
+      this.#become('ACTIVE', this.#notReplaced)
     else if (this.instances.length !== this.#toldInstances) this.#tell()
     this.#toldInstances = this.instances.length
     for (let run = this.#queue.first; run !== undefined; run = this.#queue.first) {
@@ -513,8 +548,12 @@ export class Expert {
     if (state !== this.state) this.since = new Date()
     this.state = state
     this.reason = reason
-    const fields = { expert: this.name, status: state, reason }
-    this.#around.log.info(fields, `expert ${this.name} is ${state}`)
+    this.#announce()
+  }
+
+  #announce(): void {
+    const fields = { expert: this.name, status: this.state, reason: this.reason }
+    this.#around.log.info(fields, `expert ${this.name} is ${this.state}`)
     this.#tell()
   }
 }

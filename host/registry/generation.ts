@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { rm } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
@@ -24,8 +25,8 @@ export class InitError extends Error {
 export interface GenerationListener {
   /** A process has room for calls, or has just come. */
   onRoom(): void
-  /** What a process held when it died. */
-  onLost(lost: LostRuns, how: string): void
+  /** What a process held when it died; `drained` when it had been given its time to end. */
+  onLost(lost: LostRuns, how: string, drained: boolean): void
   /** A serving process ended by itself; another is on its way in `waitMs`. */
   onExit(how: string, waitMs: number): void
   /** A process is started again. */
@@ -49,6 +50,7 @@ export interface GenerationOptions {
 
 const DEFAULTS = {
   start_timeout_ms: 600_000,
+  drain_timeout_ms: 30_000,
   heartbeat_timeout_ms: 10_000
 }
 /** Time for `handleExit` once nothing runs any more, milliseconds. */
@@ -56,6 +58,8 @@ const EXIT_GRACE_MS = 5000
 const BUSY_GRACE_MS = 500
 /** How often memory, age and heartbeats are looked at, milliseconds. */
 const WATCH_MS = 1000
+/** After a replacement that did not start, the next is tried so much later, milliseconds. */
+const RECYCLE_AGAIN_MS = 30_000
 
 /**
  * One version of an expert with its settings: a private copy of the package and the processes that run
@@ -75,16 +79,17 @@ export class Generation {
   #instances: ExpertInstance[] = []
   #spares: ExpertInstance[] = []
   readonly #starting = new Set<ExpertInstance>()
-  readonly #leaving = new Set<ExpertInstance>()
+  /** Those whose place another has taken, and when it did. */
+  readonly #leaving = new Map<ExpertInstance, number>()
   #copy: ServingCopy | null = null
   #values: Record<string, unknown> = {}
-  #numberOfProcesses = 0
   #restartTimer: NodeJS.Timeout | null = null
   #watch: NodeJS.Timeout | null = null
   #ended: string | null = null
   #idle: (() => void) | null = null
   #mayRecycle = true
   #recycling: Promise<void> | null = null
+  #recycleFrom = 0
 
   constructor(options: GenerationOptions) {
     this.#options = options
@@ -114,13 +119,10 @@ export class Generation {
     return this.#values
   }
 
-  /** True when it has been told to end: what its processes still hold is not their fault. */
-  get isEnding(): boolean {
-    return this.#ended !== null
-  }
-
   get isBusy(): boolean {
-    return this.#everyInstance.some((instance) => instance.inFlight > 0)
+    // One that is being replaced may still run what it was sent.
+    const all = [...this.#everyInstance, ...this.#leaving.keys()]
+    return all.some((instance) => instance.inFlight > 0)
   }
 
   /**
@@ -129,6 +131,8 @@ export class Generation {
    */
   async start(): Promise<void> {
     const { around, name } = this.#options
+    this.#watch = setInterval(() => this.#look(), WATCH_MS)
+    this.#watch.unref()
     try {
       this.#copy = await makeServingCopy(this.source, join(around.runDir, 'serving', name))
       // The first tells the contract; the others can then start side by side.
@@ -139,8 +143,6 @@ export class Generation {
       await this.end('it could not be started')
       throw error
     }
-    this.#watch = setInterval(() => this.#look(), WATCH_MS)
-    this.#watch.unref()
   }
 
   /** The process with most room, or null when none has any. */
@@ -176,7 +178,10 @@ export class Generation {
     }
   }
 
-  /** Until `resumeRecycling` no process is replaced for its age; resolves when none is being replaced. */
+  /**
+   * Until `resumeRecycling` no process is replaced for its age; resolves when none is being replaced.
+   * What one of those still runs may go on for `drain_timeout_ms`.
+   */
   async holdRecycling(): Promise<void> {
     this.#mayRecycle = false
     await this.#recycling
@@ -205,7 +210,7 @@ export class Generation {
   async end(why: string): Promise<void> {
     this.#stopSupervising(why)
     for (const instance of this.#starting) instance.kill(why)
-    const all = [...this.#everyInstance, ...this.#leaving]
+    const all = [...this.#everyInstance, ...this.#leaving.keys()]
     await Promise.all(
       // One whose run outlasted the drain may never come to its exit.
       all.map((instance) => instance.stop(instance.inFlight > 0 ? BUSY_GRACE_MS : EXIT_GRACE_MS))
@@ -245,8 +250,8 @@ export class Generation {
     if (this.#ended !== null) throw new PluginError(this.#ended)
     const { around, name, listener } = this.#options
     const copy = this.#copy as ServingCopy
-    const number = ++this.#numberOfProcesses
-    const tmpDir = join(around.runDir, 'tmp', `${name}-${copy.fingerprint}-${number}`)
+    // Of this process alone: it is removed at its end, while others of the same files run on.
+    const tmpDir = join(around.runDir, 'tmp', `${name}-${randomUUID()}`)
     const process = runtimes[this.settings.runtime ?? 'process'].start({
       cwd: copy.folder,
       env: { NEBULA_ONNX_THREADS: String(this.#threadsEach()) },
@@ -271,7 +276,7 @@ export class Generation {
         maxAnswerBytes: MAX_ANSWER_BYTES
       })
       if (this.contract === null) {
-        const contract = makeContract(description, name)
+        const contract = makeContract(description, name, this.source.version)
         this.#values = {
           ...contract.config.read(this.settings.env ?? {}, around.env),
           ...this.#options.overrides
@@ -292,7 +297,8 @@ export class Generation {
       this.#starting.delete(instance)
       listener.onInitProgress(null)
     }
-    instance.onLost = (lost, how) => listener.onLost(lost, how)
+    instance.onLost = (lost, how) =>
+      listener.onLost(lost, how, this.#ended !== null || instance.isStopping)
     instance.onRoom = () => this.#onRoom(instance)
     void instance.exited.then((exit) => this.#onExit(instance, exit))
     return instance
@@ -322,7 +328,7 @@ export class Generation {
     this.lastExit = how
     const { code, signal } = exit
     this.#tell('warn', { pid: instance.pid, code, signal }, how)
-    if (!instance.killedByCaller) this.#failures.add(performance.now())
+    if (!instance.killedByCaller) this.#failures.add(performance.now(), instance.endedByJob)
     const spare = served ? this.#spares.shift() : undefined
     if (spare !== undefined) this.#serve(spare)
     this.#startAgain(how)
@@ -366,30 +372,43 @@ export class Generation {
 
   /** Looks at what no event tells: memory, age, and whether idle processes still answer. */
   #look(): void {
-    const { max_memory_mb: most, max_uptime_ms: oldest } = this.settings
+    this.#lookAtMemory()
+    const { max_uptime_ms: oldest } = this.settings
     const patience = this.settings.heartbeat_timeout_ms ?? DEFAULTS.heartbeat_timeout_ms
     for (const instance of [...this.#instances, ...this.#spares]) {
-      if (most !== undefined && this.settings.runtime !== 'inline') {
-        const used = memoryOf(instance.pid)
-        if (used !== null && used > most * 1024 * 1024) {
-          const megabytes = Math.round(used / 1024 / 1024)
-          instance.kill(`its ${megabytes} MB of memory are over max_memory_mb (${most})`)
-          continue
-        }
-      }
       if (instance.isSilentFor(patience)) {
-        instance.kill(`it did not answer for ${patience} ms while nothing ran`)
+        instance.kill(`it did not answer for ${patience} ms though nothing ran`)
         continue
       }
       instance.ping()
       if (oldest !== undefined && Date.now() - instance.startedAt > oldest) this.#recycle(instance)
     }
+    // While somebody waits for those that leave, they have only so long.
+    const limit = this.settings.drain_timeout_ms ?? DEFAULTS.drain_timeout_ms
+    for (const [instance, since] of this.#leaving) {
+      const isLate = performance.now() - since > limit
+      if (!this.#mayRecycle && isLate && !instance.isStopping) void instance.stop(BUSY_GRACE_MS)
+    }
+  }
+
+  /** Also of those that start: an `init` may leak too. */
+  #lookAtMemory(): void {
+    const most = this.settings.max_memory_mb
+    if (most === undefined || this.settings.runtime === 'inline') return
+    for (const instance of [...this.#everyInstance, ...this.#leaving.keys()]) {
+      const used = memoryOf(instance.pid)
+      if (used === null || used <= most * 1024 * 1024) continue
+      const megabytes = Math.round(used / 1024 / 1024)
+      instance.kill(`its ${megabytes} MB of memory are over max_memory_mb (${most})`)
+    }
   }
 
   #recycle(instance: ExpertInstance): void {
     if (!this.#mayRecycle || this.#recycling !== null || this.#ended !== null) return
+    if (performance.now() < this.#recycleFrom) return
     this.#recycling = this.#replace(instance)
       .catch((error) => {
+        this.#recycleFrom = performance.now() + RECYCLE_AGAIN_MS
         this.#tell(
           'warn',
           { err: error },
@@ -403,9 +422,9 @@ export class Generation {
 
   /** Starts a process beside one, lets it take over between two calls, and ends the old one. */
   async #replace(instance: ExpertInstance): Promise<void> {
-    this.#leaving.add(instance)
     try {
       const fresh = await this.#bringUp()
+      this.#leaving.set(instance, performance.now())
       this.#instances = this.#instances.filter((other) => other !== instance)
       this.#spares = this.#spares.filter((other) => other !== instance)
       if (this.#instances.length < this.#wanted) this.#serve(fresh)
@@ -414,6 +433,8 @@ export class Generation {
       await instance.stop(EXIT_GRACE_MS)
     } finally {
       this.#leaving.delete(instance)
+      // Those that died meanwhile were not started again while this one took their place.
+      if (this.#ended === null && this.#restartTimer === null) void this.#fill()
     }
   }
 

@@ -23,6 +23,7 @@ export class Registry {
   readonly #around: ExpertSurroundings
   readonly #byName = new Map<string, Expert>()
   readonly #seen = new Map<string, Seen>()
+  readonly #lastNames = new Map<string, string>()
   // Those whose name another has: shown, never addressed.
   #nameless: Expert[] = []
   readonly #missingSince = new Map<string, number>()
@@ -73,7 +74,7 @@ export class Registry {
 
   /** Starts all that are selected, side by side: a slow one delays no other. */
   async start(): Promise<void> {
-    await Promise.all([...this.#byName.values()].map((expert) => expert.start()))
+    await Promise.allSettled([...this.#byName.values()].map((expert) => expert.start()))
     this.firstRoundEnded = true
   }
 
@@ -101,19 +102,19 @@ export class Registry {
     const moving = new Set([...options.except].map((name) => name.toLowerCase()))
     const { changed, missing } = this.#take(await this.#look(), moving)
     for (const { expert, candidate, isNew } of changed) {
-      void (isNew ? expert.start() : expert.follow(candidate))
+      this.#unwatched(expert, isNew ? expert.start() : expert.follow(candidate))
     }
     return this.#removeMissing(missing)
   }
 
   /** What is gone for a moment may be on its way back: only what stays away is taken down. */
-  #removeMissing(missing: string[]): boolean {
+  #removeMissing(missing: Map<string, Seen | null>): boolean {
     const now = performance.now()
     for (const key of this.#missingSince.keys()) {
-      if (!missing.includes(key)) this.#missingSince.delete(key)
+      if (!missing.has(key)) this.#missingSince.delete(key)
     }
     let isEarly = false
-    for (const key of missing) {
+    for (const [key, waiting] of missing) {
       const since = this.#missingSince.get(key) ?? now
       this.#missingSince.set(key, since)
       if (now - since < GONE_AFTER_MS) {
@@ -121,14 +122,32 @@ export class Registry {
         continue
       }
       const { candidate } = this.#seen.get(key) as Seen
-      this.#seen.delete(key)
       this.#missingSince.delete(key)
+      const expert = this.#byName.get(key)
+      if (waiting !== null) {
+        this.#seen.set(key, waiting)
+        this.#unwatched(expert, expert?.follow(waiting.candidate))
+        continue
+      }
+      this.#seen.delete(key)
       const reason = 'its package was removed'
-      void this.#byName
-        .get(key)
-        ?.follow({ ...candidate, source: null, verdict: 'unselected', reason })
+      const gone: Candidate = { ...candidate, source: null, verdict: 'unselected', reason }
+      this.#unwatched(expert, expert?.follow(gone))
     }
     return isEarly
+  }
+
+  /** Puts what lies in an expert's folder now in its place. @throws HostError with the reason */
+  async reload(expert: Expert): Promise<void> {
+    const key = expert.name.toLowerCase()
+    const all = await this.#look()
+    const seen = all.find(({ candidate }) => candidate.name.toLowerCase() === key)
+    if (seen !== undefined) {
+      // The watch has nothing left to follow here.
+      this.#seen.set(key, seen)
+      expert.notice(seen.candidate)
+    }
+    await expert.reload()
   }
 
   async stop(): Promise<void> {
@@ -142,8 +161,27 @@ export class Registry {
     for (const expert of this.#byName.values()) expert.setLogLevel(level)
   }
 
+  /** Folders by the names that they had when they were last looked at. */
+  get #owners(): Map<string, string> {
+    const owners = new Map<string, string>()
+    for (const [key, { candidate }] of this.#seen) {
+      if (candidate.source !== null) owners.set(key, candidate.source.folder)
+    }
+    return owners
+  }
+
+  /** A change that nobody waits for: what goes wrong in it is told, and ends nothing. */
+  #unwatched(expert: Expert | undefined, work: Promise<void> | undefined): void {
+    work?.catch((error) => {
+      this.#around.log.error({ expert: expert?.name, err: error }, 'a change went wrong')
+    })
+  }
+
   async #look(): Promise<Seen[]> {
-    const candidates = await discover(this.#config)
+    const candidates = await discover({ ...this.#config, lastNames: this.#lastNames }, this.#owners)
+    for (const { name, source } of candidates) {
+      if (source !== null) this.#lastNames.set(source.folder, name)
+    }
     return Promise.all(
       candidates.map(async (candidate) => ({
         candidate,
@@ -153,8 +191,9 @@ export class Registry {
   }
 
   /** Remembers what was seen; gives the experts that are new or changed, and the names that are gone. */
-  #take(all: Seen[], moving = new Set<string>()): { changed: Change[]; missing: string[] } {
+  #take(all: Seen[], moving = new Set<string>()): Taken {
     const changed: Change[] = []
+    const missing: Taken['missing'] = new Map()
     const names = new Set<string>()
     this.#nameless = []
     for (const seen of all) {
@@ -168,6 +207,10 @@ export class Registry {
       if (moving.has(key)) continue
       const known = this.#byName.get(key)
       const last = this.#seen.get(key)
+      if (candidate.verdict === 'waiting' && last !== undefined && last.candidate.source !== null) {
+        missing.set(key, seen)
+        continue
+      }
       this.#seen.set(key, seen)
       if (known === undefined) {
         const expert = new Expert(candidate, this.#around)
@@ -181,9 +224,17 @@ export class Registry {
         changed.push({ expert: known, candidate, isNew: false })
       }
     }
-    const missing = [...this.#seen.keys()].filter((key) => !names.has(key) && !moving.has(key))
+    for (const key of this.#seen.keys()) {
+      if (!names.has(key) && !moving.has(key)) missing.set(key, null)
+    }
     return { changed, missing }
   }
+}
+
+interface Taken {
+  changed: Change[]
+  /** Those whose package is away, with the entry that goes on waiting for it where there is one. */
+  missing: Map<string, Seen | null>
 }
 
 interface Change {

@@ -36,7 +36,8 @@ export async function makeRunFolder(dataDir: string): Promise<RunFolder> {
     path,
     remove: async () => {
       clearInterval(timer)
-      await rm(path, { recursive: true, force: true })
+      // What cannot be removed now is stale to the next host.
+      await rm(path, { recursive: true, force: true, maxRetries: 3 }).catch(() => {})
       own.delete(name)
     }
   }

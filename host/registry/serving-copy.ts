@@ -46,7 +46,26 @@ export async function makeServingCopy(source: PluginSource, root: string): Promi
     root,
     `${source.version.replace(/[^\w.+-]/g, '_')}-${fingerprint}-${nextCopy()}`
   )
+  // What is left (a plugin's child may write into it still) goes with the run's folder.
+  const remove = () =>
+    rm(home, { recursive: true, force: true, maxRetries: 3, retryDelay: 100 }).catch(() => {})
+  try {
+    const { folder, entry } = await fillCopy(source, files, home)
+    if (hashOf(await listFiles(source.folder)) !== fingerprint) {
+      throw new PluginError('its files changed while they were copied')
+    }
+    return { folder, entryUrl: pathToFileURL(entry).href, fingerprint, remove }
+  } catch (error) {
+    await remove()
+    throw error
+  }
+}
 
+async function fillCopy(
+  source: PluginSource,
+  files: CopiedFile[],
+  home: string
+): Promise<{ folder: string; entry: string }> {
   await linkFolder(join(SDK_FOLDER), join(home, 'node_modules', '@nebula-experts', 'sdk'))
   let folder = home
   for (const modules of await modulesAbove(source.folder)) {
@@ -72,12 +91,7 @@ export async function makeServingCopy(source: PluginSource, root: string): Promi
       `its entry ${source.entry} is not there: is the package built, and do "exports" name the built file?`
     )
   }
-  return {
-    folder,
-    entryUrl: pathToFileURL(entry).href,
-    fingerprint,
-    remove: () => rm(home, { recursive: true, force: true })
-  }
+  return { folder, entry }
 }
 
 /**

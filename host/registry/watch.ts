@@ -24,9 +24,10 @@ export class Watch {
   readonly #config: HostConfig
   readonly #readSettings: () => HostConfig['experts']
   readonly #log: Logger
-  readonly #watcher: FSWatcher
+  #watcher: FSWatcher
   readonly #comparing: NodeJS.Timeout
-  #entries = ''
+  #entries: string | null = null
+  #lastProblems = ''
   #isSettling = false
   #isAgain = false
   #isClosed = false
@@ -42,18 +43,23 @@ export class Watch {
     this.#config = options.config
     this.#readSettings = options.readSettings
     this.#log = options.log
-    const { pluginDirs, configPath } = options.config
-    this.#watcher = watch([...pluginDirs, ...(configPath === null ? [] : [configPath])], {
+    this.#watcher = this.#open()
+    this.#comparing = setInterval(() => void this.#compare(), COMPARE_MS)
+    this.#comparing.unref()
+  }
+
+  #open(): FSWatcher {
+    const { pluginDirs, configPath } = this.#config
+    const watcher = watch([...pluginDirs, ...(configPath === null ? [] : [configPath])], {
       ignoreInitial: true,
       followSymlinks: true,
       ignored: (path) => /\/(node_modules|\.git)(\/|$)/.test(path)
     })
-    this.#watcher.on('all', () => this.#stir())
-    this.#watcher.on('error', (error) =>
-      this.#log.warn({ err: error }, 'a folder cannot be watched')
-    )
-    this.#comparing = setInterval(() => void this.#compare(), COMPARE_MS)
-    this.#comparing.unref()
+    watcher.on('all', () => this.#stir())
+    // What changed before it listened was not told.
+    watcher.on('ready', () => this.#stir())
+    watcher.on('error', (error) => this.#log.warn({ err: error }, 'a folder cannot be watched'))
+    return watcher
   }
 
   async close(): Promise<void> {
@@ -71,14 +77,12 @@ export class Watch {
       }
     }
     const entries = lines.join('\n')
-    const changed = this.#entries !== '' && entries !== this.#entries
+    const changed = this.#entries !== null && entries !== this.#entries
     this.#entries = entries
-    if (!changed) return
-    for (const root of this.#config.pluginDirs) {
-      this.#watcher.unwatch(root)
-      this.#watcher.add(root)
-    }
-    this.#stir()
+    if (!changed || this.#isClosed) return
+    // Taking a folder out of a watcher and in again leaves it deaf to what lay in it.
+    void this.#watcher.close()
+    this.#watcher = this.#open()
   }
 
   #stir(): void {
@@ -111,12 +115,18 @@ export class Watch {
     let settings: HostConfig['experts'] | undefined
     try {
       settings = this.#readSettings()
+      this.#lastProblems = ''
     } catch (error) {
       if (!(error instanceof ConfigError)) throw error
-      this.#log.error(
-        { problems: error.problems },
-        'the changed configuration cannot be used; the old one stands'
-      )
+      const { problems } = error
+      const isNew = String(problems) !== this.#lastProblems
+      this.#lastProblems = String(problems)
+      if (isNew) {
+        this.#log.error(
+          { problems },
+          'the changed configuration cannot be used; the old one stands'
+        )
+      }
     }
     return this.#registry.follow({ settings, except: moving })
   }

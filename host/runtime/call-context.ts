@@ -13,7 +13,14 @@ export function portLog(
 ): ExpertLog {
   const write = (word: LogWord) => (message: string, fields?: Record<string, unknown>) => {
     if ((ranks[word] as number) < (ranks[level()] ?? 6)) return
-    port.send(['log', word, String(message), fields ?? null, jobId])
+    // Plain JavaScript may give anything; a slip in a log line must not cost the run.
+    const given = typeof fields === 'object' || fields === undefined ? fields : { value: fields }
+    try {
+      port.send(['log', word, String(message), given ?? null, jobId])
+    } catch (error) {
+      const lost = `its fields cannot be sent: ${(error as Error).message}`
+      port.send(['log', word, String(message), { lost }, jobId])
+    }
   }
   return { debug: write('debug'), info: write('info'), warn: write('warn'), error: write('error') }
 }
@@ -67,7 +74,7 @@ export class CallContext implements RunContext {
   progress(fraction: number, note?: string): void {
     const bounded = Math.min(1, Math.max(0, Number(fraction)))
     if (Number.isNaN(bounded)) throw new TypeError(`progress() wants 0 to 1, got ${fraction}`)
-    this.#port.send(['progress', this.#id, bounded, note ?? null])
+    this.#port.send(['progress', this.#id, bounded, note == null ? null : String(note)])
   }
 
   abort(): void {

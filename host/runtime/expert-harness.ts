@@ -52,6 +52,7 @@ export class ExpertHarness {
   #turnStart = 0
   // Counts down from SLOW_MEMORY; above 0, answers leave before the next call begins.
   #slow = 0
+  #hasListened = false
   #mirror = ''
   #mirrorMayChange = false
 
@@ -67,7 +68,8 @@ export class ExpertHarness {
     switch (head[0]) {
       case 'call':
         this.#waiting.push({ id: head[1], kind: head[2], jobId: head[3], body })
-        this.#pump()
+        // When all that came with it has been read: it may be canceled there.
+        if (this.#waiting.length === 1) queueMicrotask(this.#pump)
         return
       case 'cancel':
         this.#cancel(head[1])
@@ -87,6 +89,8 @@ export class ExpertHarness {
         return
       case 'ping':
         this.#port.send(['pong'])
+        // Before a call that came with it and may block for long.
+        this.#port.flush()
         return
       case 'stop':
         void this.#stop()
@@ -157,7 +161,7 @@ export class ExpertHarness {
    * Starts what may start. Short calls in a row share one write, for the cost of a call is mostly the
    * write; but what is done must never wait for a call that blocks.
    */
-  #pump(): void {
+  #pump = (): void => {
     const load = this.#load as LoadRequest
     while (this.#waiting.length > 0 && this.#running.size < load.concurrency) {
       const now = performance.now()
@@ -177,8 +181,15 @@ export class ExpertHarness {
   }
 
   #nextTurn = (): void => {
-    this.#turnStart = 0
     this.#port.flush()
+    if (this.#slow === SLOW_MEMORY && !this.#hasListened) {
+      // What came while the last call blocked is read before the next begins: it may be canceled.
+      this.#hasListened = true
+      setImmediate(this.#nextTurn)
+      return
+    }
+    this.#hasListened = false
+    this.#turnStart = 0
     this.#pump()
   }
 

@@ -31,6 +31,8 @@ export interface Run {
   reruns: number
   /** How often it was sent to a process that died before its turn. */
   resends: number
+  /** Where it was sent last. */
+  holder?: ExpertInstance
   onStart?: () => void
   onProgress?: ((fraction: number, note: string | null) => void) | undefined
   /** Says why a newer version of the expert does not take it any more, or null when it does. */
@@ -85,6 +87,10 @@ export class ExpertInstance {
   killedFor: string | null = null
   /** True when a caller's cancel or timeout killed it: no fault of the expert. */
   killedByCaller = false
+  /** True from when it was asked to end in good order. */
+  isStopping = false
+  /** The job that ended it, where only one can have been the cause. */
+  endedByJob: string | null = null
   fatal: WireError | null = null
   jobsDone = 0
 
@@ -170,6 +176,7 @@ export class ExpertInstance {
   }
 
   send(run: Run): void {
+    run.holder = this
     const id = this.#nextId++
     const pending: Pending = { id, run, startedAt: 0, timer: null, settled: false }
     if (this.#running.size < this.#concurrency) this.#begin(pending)
@@ -178,35 +185,33 @@ export class ExpertInstance {
   }
 
   /** Ends one of its runs for `error`: at once if it has not begun, else by signal, then by kill. */
-  cancel(run: Run, error: WireError): boolean {
+  cancel(run: Run, error: WireError): void {
     const place = this.#ahead.findIndex((pending) => pending.run === run)
     if (place !== -1) {
       const pending = this.#ahead[place] as Pending
       pending.settled = true
       this.#process.port.send(['cancel', pending.id])
       run.done({ ok: false, error })
-      return true
+      return
     }
     for (const pending of this.#running.values()) {
-      if (pending.run === run && !pending.settled) {
-        this.#stopRun(pending, error)
-        return true
-      }
+      if (pending.run === run && !pending.settled) this.#stopRun(pending, error)
     }
-    return false
   }
 
   /** Asks for a sign of life, when it has nothing to do. */
   ping(): void {
-    if (this.inFlight > 0) this.#pingedAt = null
     if (this.inFlight > 0 || this.#pingedAt !== null) return
     this.#pingedAt = performance.now()
     this.#process.port.send(['ping'])
   }
 
-  /** True when it had nothing to do and did not answer a ping for so long: blocked is not hung. */
+  /**
+   * True when it was asked while it had nothing to do, and did not answer for so long. What came after
+   * the ping is no excuse: the process answers before it begins a call. Blocked is not hung.
+   */
   isSilentFor(ms: number): boolean {
-    return this.inFlight === 0 && this.#pingedAt !== null && performance.now() - this.#pingedAt > ms
+    return this.#pingedAt !== null && performance.now() - this.#pingedAt > ms
   }
 
   /** Resolves when no call of it is unfinished, or it is gone. */
@@ -220,6 +225,7 @@ export class ExpertInstance {
 
   /** Asks it to end in good order; kills it after `graceMs`. */
   async stop(graceMs: number): Promise<void> {
+    this.isStopping = true
     this.killedFor ??= 'it was stopped'
     this.#process.port.send(['stop'])
     const timer = setTimeout(() => this.#process.kill(), graceMs)
@@ -290,6 +296,11 @@ export class ExpertInstance {
     pending.startedAt = performance.now()
     this.#running.set(pending.id, pending)
     const { run } = pending
+    if (pending.settled) {
+      // Canceled before its turn; the process may have begun it before it read so.
+      this.#killLater(pending)
+      return
+    }
     if (run.timeoutMs !== null) {
       const error = wireError('HOST_RUN_TIMEOUT', [run.timeoutMs])
       pending.timer = setTimeout(() => this.#stopRun(pending, error), run.timeoutMs)
@@ -301,11 +312,15 @@ export class ExpertInstance {
     if (pending.timer !== null) clearTimeout(pending.timer)
     pending.settled = true
     this.#process.port.send(['cancel', pending.id])
+    this.#killLater(pending)
+    pending.run.done({ ok: false, error })
+  }
+
+  #killLater(pending: Pending): void {
     pending.timer = setTimeout(() => {
       this.killedByCaller = true
       this.kill(`a run did not end within ${GRACE_MS} ms of its signal`)
     }, GRACE_MS)
-    pending.run.done({ ok: false, error })
   }
 
   #finish(id: number, outcome: RunOutcome): void {
@@ -352,6 +367,8 @@ export class ExpertInstance {
     for (const pending of this.#ahead) if (!pending.settled) lost.unbegun.push(pending.run)
     this.#running.clear()
     this.#ahead = []
+    const [cause, ...others] = [...lost.suspects, ...lost.sharing]
+    if (others.length === 0) this.endedByJob = cause?.jobId ?? null
     this.onLost(lost, this.#howItEnded(exit))
     return exit
   }

@@ -32,7 +32,13 @@ export const processRuntime: ExpertRuntime = {
       // 3 is the channel. 4 is the lifeline: nothing is ever sent, it closes when this host is gone.
       stdio: ['ignore', 'pipe', 'pipe', 'pipe', 'pipe']
     })
-    const [, stdout, stderr, channel, lifeline] = child.stdio as unknown as Socket[]
+    // Before all else: a process that could not be made says so by this event, and has no streams.
+    const failed = new Promise<ExpertExit>((resolve) => {
+      child.on('error', () => resolve({ code: null, signal: null }))
+    })
+    const stdio = child.stdio as unknown as Socket[] | undefined
+    if (stdio === undefined) throw new Error('no process could be made: too many open files')
+    const [, stdout, stderr, channel, lifeline] = stdio
     // Without a listener on each of them, the reset of a dead child's pipe would end the host.
     for (const stream of [stdout, stderr, channel, lifeline]) stream?.on('error', () => {})
     readLines(stdout as Readable, (line) => options.onOutput('stdout', line))
@@ -40,8 +46,7 @@ export const processRuntime: ExpertRuntime = {
 
     const port = new FramedPort<never, never>(channel as Socket)
     const channelEnded = new Promise<void>((resolve) => channel?.once('close', () => resolve()))
-    const exited = new Promise<ExpertExit>((resolve) => {
-      child.once('error', () => resolve({ code: null, signal: null }))
+    const ended = new Promise<ExpertExit>((resolve) => {
       child.once('exit', (code, signal) => {
         // 'exit' may come before the last bytes, 'close' perhaps never.
         const late = setTimeout(() => resolve({ code, signal }), CHANNEL_END_MS)
@@ -51,6 +56,7 @@ export const processRuntime: ExpertRuntime = {
         })
       })
     })
+    const exited = Promise.race([failed, ended])
     void exited.then(() => {
       for (const stream of [stdout, stderr, channel, lifeline]) stream?.destroy()
     })

@@ -49,3 +49,17 @@ t.test('a success clears the count and the wait', async (t) => {
   t.equal(record.delay(), 0)
   t.equal(record.isLoop, false)
 })
+
+t.test('one job that fails again and again counts once', async (t) => {
+  const record = new FailureRecord(2, 1000)
+  for (const time of [0, 100, 200]) record.add(time, 'job 1')
+  t.equal(record.isLoop, false)
+  t.equal(record.inARow, 1)
+  record.add(1300, 'job 1')
+  record.add(1400)
+  t.equal(record.isLoop, true, 'what fails without a known cause always counts')
+  const two = new FailureRecord(2, 1000)
+  two.add(0, 'job 1')
+  two.add(1, 'job 2')
+  t.equal(two.isLoop, true)
+})

@@ -267,3 +267,21 @@ t.test('bytes as the answer of a job', async (t) => {
   })
   t.match(ended, { status: 'succeeded', result: null })
 })
+
+t.test('nothing of a form is cut without a word', async (t) => {
+  const host = await serve(t, { NEBULA_MAX_UPLOAD_BYTES: '4000000' })
+  const send = async (form: FormData) => {
+    const response = await fetch(`${host.url}/files`, { method: 'POST', body: form })
+    return { status: response.status, json: (await response.json()) as { detail: string } }
+  }
+  const long = new FormData()
+  long.append('label', 'x'.repeat(1024 * 1024 + 1))
+  t.match(await send(long), { status: 400, json: { detail: /field of more than 1048576 bytes/ } })
+  const many = new FormData()
+  for (let i = 0; i < 101; i++) many.append(`file${i}`, new Blob(['x']), `${i}.txt`)
+  t.match(await send(many), { status: 400, json: { detail: /more than 100 files/ } })
+  const fields = new FormData()
+  for (let i = 0; i < 6; i++) fields.append(`label${i}`, 'x'.repeat(1_000_000))
+  t.match(await send(fields), { status: 413, json: { code: 'HOST_BODY_TOO_LARGE' } })
+  await uploadsGone(t, host)
+})

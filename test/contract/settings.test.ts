@@ -239,3 +239,22 @@ t.test(
     t.match(written, { msg: /the secret of the house/, stack: /index\.js:\d+/, level: 'error' })
   }
 )
+
+t.test('without a key, neither a page in a browser nor a proxy may change the host', async (t) => {
+  const { url } = await startHost(t, { plugins: ['my-expert'] })
+  const set = (headers: Record<string, string>) =>
+    call(`${url}/log-level`, 'POST', { level: 'warn' }, headers)
+  t.equal((await set({})).status, 200)
+  t.equal((await set({ origin: url })).status, 200, 'the host’s own page')
+  for (const headers of [
+    { origin: 'http://evil.example' },
+    { origin: 'null' },
+    { 'x-forwarded-for': '203.0.113.7' },
+    { forwarded: 'for=203.0.113.7' },
+    { via: '1.1 proxy' }
+  ]) {
+    const refused = await set(headers as Record<string, string>)
+    t.equal(refused.status, 403, JSON.stringify(headers))
+    t.equal(refused.json.code, 'HOST_FORBIDDEN')
+  }
+})

@@ -120,3 +120,27 @@ t.test('when it is parked, its queue is told', async (t) => {
     })
   }
 })
+
+t.test('one call that ends two processes counts once', async (t) => {
+  const { url } = await startHost(t, {
+    files: {
+      frail: plugin(
+        'frail',
+        `predict(params) {
+          if (params.movie_id === 'poison') process.kill(process.pid, 'SIGSEGV')
+          return params.movie_id
+        }`
+      )
+    },
+    config: { experts: { frail: { quarantine: { failures: 2 } } } }
+  })
+  for (let i = 0; i < 60; i++) await predict(url, 'frail', 'warm')
+  // Sent together with others, it is not blamed at first but run again alone.
+  const calls = ['poison', '1', '2', '3'].map((id) => predict(url, 'frail', id))
+  const answers = await Promise.all(calls)
+  t.strictSame(
+    answers.map(({ status }) => status),
+    [502, 200, 200, 200]
+  )
+  t.equal((await expertOf(url, 'frail')).status, 'ACTIVE')
+})

@@ -34,6 +34,9 @@ function makeRoute(route: ContractRoute, context: ExpertRouteContext): RouteOpti
     config: { declaredPath: route.path },
     schema: documented(route, expert.name),
     handler: handle(async (call) => {
+      // Before a large body is received for nothing.
+      const { refusal } = expert
+      if (refusal !== null) throw refusal
       const upload = route.files
         ? await receiveUpload(call.raw, context.uploadDir, config.maxUploadBytes)
         : null

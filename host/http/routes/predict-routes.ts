@@ -40,7 +40,8 @@ export function predictRoutes(app: FastifyInstance, context: ExpertRouteContext)
       expert,
       kind: 'movie' as const,
       bodies: [JSON.stringify(params)],
-      recorded: false
+      recorded: false,
+      onHangUp: call.onHangUp
     }
     const answer = await jobs.run(request)
     if (answer.ok) sendText(call.response, 200, answer.text)
