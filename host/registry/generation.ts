@@ -109,11 +109,6 @@ export class Generation {
     return this.#wanted * this.#concurrency
   }
 
-  /** Hash of the files that it runs, once they are copied. */
-  get fingerprint(): string | null {
-    return this.#copy?.fingerprint ?? null
-  }
-
   /** Values of the declared configuration. */
   get values(): Record<string, unknown> {
     return this.#values

@@ -1,5 +1,5 @@
 import { mkdir } from 'node:fs/promises'
-import { join } from 'node:path'
+import { join, sep } from 'node:path'
 import type { HostConfig } from '../config/host-config.ts'
 import { type Candidate, discover } from './discover.ts'
 import { Expert } from './expert.ts'
@@ -46,6 +46,15 @@ export class Registry {
   /** Every expert, those that cannot be served included, in the order they were found. */
   get all(): Expert[] {
     return [...this.#byName.values(), ...this.#nameless]
+  }
+
+  /** Folders of packages that lie in none of the plugin folders: named by path, or installed. */
+  get foldersElsewhere(): string[] {
+    const roots = this.#config.pluginDirs.map((root) => root + sep)
+    const folders = [...this.#seen.values()].flatMap(
+      ({ candidate }) => candidate.source?.folder ?? []
+    )
+    return folders.filter((folder) => !roots.some((root) => folder.startsWith(root)))
   }
 
   /** Looks a name up without regard to case. */

@@ -50,10 +50,15 @@ export class Watch {
 
   #open(): FSWatcher {
     const { pluginDirs, configPath } = this.#config
-    const watcher = watch([...pluginDirs, ...(configPath === null ? [] : [configPath])], {
+    const folders = [...pluginDirs, ...this.#registry.foldersElsewhere]
+    const watcher = watch([...folders, ...(configPath === null ? [] : [configPath])], {
       ignoreInitial: true,
       followSymlinks: true,
-      ignored: (path) => /\/(node_modules|\.git)(\/|$)/.test(path)
+      // Below the folders alone: they themselves may lie in a node_modules.
+      ignored: (path) => {
+        const folder = folders.find((root) => path.startsWith(root)) ?? ''
+        return /\/(node_modules|\.git)(\/|$)/.test(path.slice(folder.length))
+      }
     })
     watcher.on('all', () => this.#stir())
     // What changed before it listened was not told.
@@ -69,12 +74,14 @@ export class Watch {
   }
 
   async #compare(): Promise<void> {
-    const lines: string[] = []
+    const paths = [...this.#registry.foldersElsewhere]
     for (const root of this.#config.pluginDirs) {
-      for (const name of await readdir(root).catch(() => [])) {
-        const info = await lstat(join(root, name)).catch(() => null)
-        if (info !== null) lines.push(`${root}/${name}:${info.ino}:${info.mtimeMs}`)
-      }
+      for (const name of await readdir(root).catch(() => [])) paths.push(join(root, name))
+    }
+    const lines: string[] = []
+    for (const path of paths) {
+      const info = await lstat(path).catch(() => null)
+      if (info !== null) lines.push(`${path}:${info.ino}:${info.mtimeMs}`)
     }
     const entries = lines.join('\n')
     const changed = this.#entries !== null && entries !== this.#entries

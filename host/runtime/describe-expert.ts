@@ -19,8 +19,7 @@ export function describeExpert(expert: BaseExpert, routes: DeclaredRoute[]): Exp
       files: options.files === true,
       job: options.job === true,
       summary: options.summary
-    })),
-    dependency: expert.getDependency() ?? null
+    }))
   }
 }
 

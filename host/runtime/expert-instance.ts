@@ -123,10 +123,6 @@ export class ExpertInstance {
     return this.#process.pid
   }
 
-  get isGone(): boolean {
-    return this.#gone
-  }
-
   /** True when a call sent now would begin at once. */
   get hasFreeSlot(): boolean {
     return this.#running.size < this.#concurrency

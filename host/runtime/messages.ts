@@ -45,7 +45,6 @@ export interface ExpertDescription {
   /** It has a `predictImages` of its own. */
   predictsLists: boolean
   routes: RouteDescription[]
-  dependency: string | null
 }
 
 /** What `/status`, `/cfg` and `/tasks` are answered from while the expert is busy. */

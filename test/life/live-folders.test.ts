@@ -1,4 +1,5 @@
-import { appendFile, mkdir, rename, rm, symlink, writeFile } from 'node:fs/promises'
+import { appendFile, mkdir, mkdtemp, rename, rm, symlink, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import t from 'tap'
@@ -181,4 +182,18 @@ t.test('where EXPERT_PLUGINS names them, others are shown and left alone', async
   })
   await rm(join(plugins, 'chosen'), { recursive: true })
   await untilTrue('the removal', async () => (await expertOf(url, 'chosen')).status === 'WAITING')
+})
+
+t.test('a package named by its path is followed where it lies', async (t) => {
+  const elsewhere = await mkdtemp(join(tmpdir(), 'nebula-elsewhere-'))
+  t.teardown(() => rm(elsewhere, { recursive: true, force: true }))
+  // A folder of that name above it is no reason to look away.
+  const folder = join(elsewhere, 'node_modules', 'mine')
+  await writeFiles(folder, versioned('mine', 'first'))
+  const { url } = await startHost(t, { env: { EXPERT_PLUGINS: folder } })
+  t.equal((await predict(url, 'mine', 'Movies/1')).json, 'first')
+  await writeFiles(folder, versioned('mine', 'second'))
+  await untilTrue('the second version', async () => {
+    return (await predict(url, 'mine', 'Movies/1')).json === 'second'
+  })
 })
