@@ -11,8 +11,7 @@ const extra_params = Nullable(Type.Record(Type.String(), Type.Unknown()), {
 })
 const output = Type.String({
   default: 'json',
-  description:
-    'Where the result goes: `json` (the answer), `db`, `db+json` or `file`; any other is `json`'
+  description: 'Passed to the expert: `json`, the answer alone, is what every expert knows'
 })
 const output_file = Nullable(Type.String(), {
   description: 'For `output: "file"`: path of the file, under an allowed root'
