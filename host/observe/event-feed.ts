@@ -6,7 +6,7 @@ export interface FeedEvent {
   data: unknown
 }
 
-const KEPT = 1000
+const KEPT = 128
 
 /** The last events, and those who listen for the next. */
 export class EventFeed {
