@@ -78,7 +78,8 @@ type Keep = (
 function keeper(folder: string, limit: number, files: UploadedFile[]): Keep {
   let total = 0
   return async (source, about) => {
-    const path = join(folder, String(files.length))
+    // The name is seen in messages on what could not be read.
+    const path = join(folder, `upload-${files.length}`)
     const file: UploadedFile = { ...about, path, bytes: 0 }
     files.push(file)
     const count = new Transform({

@@ -81,7 +81,7 @@ export function sendRunError(
     const { code, message, stack } = error
     log.error({ request_id: id, job_id: jobId, code, stack }, `a run failed: ${message}`)
   }
-  if (error.code === 'HOST_EXPERT_NOT_READY' && !response.headersSent) {
+  if (error.statusCode === 503 && !response.headersSent) {
     response.setHeader('retry-after', '1')
   }
   sendValue(response, error.statusCode, {
