@@ -1,0 +1,152 @@
+import type { Database, PreparedStatement } from './database.ts'
+import type { EncodedCall, EncodedResult, Outcome, SqlValue } from './messages.ts'
+import { kindOf, StoreError } from './store-error.ts'
+
+const STATEMENTS_KEPT = 200
+const SCHEMA_CHANGE = /^\s*(create|drop|alter)\b/i
+const TRANSACTION = /^\s*(begin|commit|end|rollback|savepoint|release)\b/i
+
+interface Prepared {
+  statement: PreparedStatement
+  /** Of the rows that it gives; empty if it gives none. */
+  columns: string[]
+  isQuery: boolean
+  changesSchema: boolean
+}
+
+/** Runs the calls of a batch, all with one commit if it can be, and each of them wholly or not at all. */
+export class CallRunner {
+  readonly #database: Database
+  /** The one used last is the last. */
+  readonly #prepared = new Map<string, Prepared>()
+  readonly #begin: PreparedStatement
+  readonly #commit: PreparedStatement
+  readonly #counts: PreparedStatement
+
+  constructor(database: Database) {
+    this.#database = database
+    // Not IMMEDIATE: a batch that only reads then writes nothing, and nobody else can take the lock.
+    this.#begin = database.prepare('BEGIN')
+    this.#commit = database.prepare('COMMIT')
+    this.#counts = database.prepare('SELECT changes(), total_changes()')
+    this.#counts.setReturnArrays(true)
+  }
+
+  run(calls: EncodedCall[]): Outcome[] {
+    try {
+      return this.#inTransaction(() => calls.map((call) => this.#runCall(call)))
+    } catch (error) {
+      if (calls.length === 1) {
+        const failure = failureOf(error)
+        if (failure[0] === 'full' || failure[0] === 'io') this.#relieve()
+        return [failure]
+      }
+    }
+    try {
+      return this.#inTransaction(() => calls.map((call) => this.#runGuarded(call)))
+    } catch {
+      // The disk is full, or fails. What cannot be kept together may be kept one by one.
+      return calls.flatMap((call) => this.run([call]))
+    }
+  }
+
+  #inTransaction<T>(work: () => T): T {
+    try {
+      this.#begin.run()
+      const result = work()
+      this.#commit.run()
+      return result
+    } catch (error) {
+      // After some errors SQLite has rolled back itself.
+      if (this.#database.isTransaction) this.#database.exec('ROLLBACK')
+      throw error
+    }
+  }
+
+  /** Lets the next writes begin the log anew: on a full disk even deleting needs room in it. */
+  #relieve(): void {
+    try {
+      this.#database.exec('PRAGMA wal_checkpoint(PASSIVE)')
+    } catch {
+      // The caller is told of the first failure.
+    }
+  }
+
+  /** Lets a call fail alone. Not done at first: savepoints make a batch slower by a fifth. */
+  #runGuarded(call: EncodedCall): Outcome {
+    this.#database.exec('SAVEPOINT call')
+    try {
+      const results = this.#runCall(call)
+      this.#database.exec('RELEASE call')
+      return results
+    } catch (error) {
+      // Throws if SQLite has undone the whole transaction, and with it the calls before this one.
+      this.#database.exec('ROLLBACK TO call; RELEASE call')
+      return failureOf(error)
+    }
+  }
+
+  #runCall(call: EncodedCall): EncodedResult[] {
+    const results: EncodedResult[] = []
+    for (let at = 0; at < call.length; ) {
+      const sql = call[at] as string
+      const end = at + 2 + (call[at + 1] as number)
+      results.push(this.#runStatement(sql, call.slice(at + 2, end).map(bindable)))
+      at = end
+    }
+    return results
+  }
+
+  #runStatement(sql: string, params: Array<SqlValue | bigint>): EncodedResult {
+    const { statement, columns, isQuery, changesSchema } = this.#prepare(sql)
+    if (columns.length === 0) {
+      const { changes } = statement.run(...params)
+      if (!changesSchema) return changes
+      // A kept `SELECT *` would give its rows under the former names.
+      this.#prepared.clear()
+      return 0
+    }
+    if (isQuery) return [0, columns, statement.all(...params)]
+    const before = this.#count().total
+    const rows = statement.all(...params)
+    const { own, total } = this.#count()
+    return [total === before ? 0 : own, columns, rows]
+  }
+
+  #count(): { own: number; total: number } {
+    const [own, total] = this.#counts.get() as [number, number]
+    return { own, total }
+  }
+
+  #prepare(sql: string): Prepared {
+    let prepared = this.#prepared.get(sql)
+    if (prepared !== undefined) {
+      this.#prepared.delete(sql)
+    } else {
+      if (TRANSACTION.test(sql)) {
+        throw new StoreError('other', `a call is a transaction already: ${sql}`)
+      }
+      const statement = this.#database.prepare(sql)
+      statement.setReturnArrays(true)
+      prepared = {
+        statement,
+        columns: statement.columns().map((column) => column.name),
+        isQuery: /^\s*(select|values)\b/i.test(sql),
+        changesSchema: SCHEMA_CHANGE.test(sql)
+      }
+      const [oldest] = this.#prepared.keys()
+      if (this.#prepared.size === STATEMENTS_KEPT) this.#prepared.delete(oldest as string)
+    }
+    this.#prepared.set(sql, prepared)
+    return prepared
+  }
+}
+
+/** Node's driver makes every number a REAL, the other one some: what is bound as a BigInt is an INTEGER to both. */
+function bindable(value: SqlValue): SqlValue | bigint {
+  return Number.isSafeInteger(value) ? BigInt(value as number) : value
+}
+
+function failureOf(error: unknown): Outcome {
+  return [kindOf(error), error instanceof Error ? error.message : String(error)]
+}
