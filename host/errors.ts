@@ -67,6 +67,16 @@ export const hostErrors = {
     kind: 'user',
     text: (limit: number) => `Unfinished calls hold ${limit} bytes of parameters; no more is taken`
   },
+  HOST_STORE_FULL: {
+    status: 503,
+    kind: 'system',
+    text: () => 'The store of the host is full: nothing more can be accepted until there is room'
+  },
+  HOST_STORE_FAILED: {
+    status: 503,
+    kind: 'system',
+    text: (why: string) => `The store of the host does not work: ${why}`
+  },
   HOST_STOPPING: { status: 503, kind: 'system', text: () => 'The host is stopping' },
   HOST_EXPERT_FAILED: { status: 500, kind: 'system', text: () => 'Internal Server Error' },
   HOST_INTERNAL: { status: 500, kind: 'system', text: () => 'Internal Server Error' },
@@ -112,6 +122,38 @@ export const hostErrors = {
     status: 409,
     kind: 'user',
     text: (why: string) => `The job has no result: ${why}`
+  },
+  HOST_JOB_ENDED: {
+    status: 409,
+    kind: 'user',
+    text: (status: string) => `The job has ended and cannot be canceled: it is ${status}`
+  },
+  HOST_JOB_NOT_RETRIABLE: {
+    status: 409,
+    kind: 'user',
+    text: (why: string) => `The job cannot be run again: ${why}`
+  },
+  HOST_JOB_LOST: {
+    status: 502,
+    kind: 'system',
+    text: (attempts: number, how: string) =>
+      `The job was begun ${attempts} times and lost each time, the last: ${how}`
+  },
+  HOST_JOB_ABANDONED: {
+    status: 503,
+    kind: 'system',
+    text: (seconds: number, why: string) =>
+      `The job waited ${seconds} s for an expert that does not serve: ${why}`
+  },
+  HOST_RESULT_LOST: {
+    status: 500,
+    kind: 'system',
+    text: (why: string) => `The run ended, but the file that it answered could not be kept: ${why}`
+  },
+  HOST_KEY_REUSED: {
+    status: 422,
+    kind: 'user',
+    text: (id: string) => `The Idempotency-Key was used for another request: job ${id} has it`
   },
   HOST_CANCELED: { status: 499, kind: 'user', text: () => 'The run was canceled' }
 } as const satisfies Record<string, ErrorRow>

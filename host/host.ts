@@ -7,9 +7,12 @@ import { buildExpertApp, type ExpertApp } from './http/expert-app.ts'
 import { Front } from './http/front.ts'
 import { buildHostApp } from './http/host-app.ts'
 import { viewExpert } from './http/routes/experts-routes.ts'
+import type { Retention } from './jobs/job-records.ts'
 import { JobService } from './jobs/job-service.ts'
-import { MemoryDispatch } from './jobs/memory-dispatch.ts'
+import { jobStores } from './jobs/job-stores.ts'
+import { KeptFiles } from './jobs/kept-files.ts'
 import { MemoryJobRecords } from './jobs/memory-job-records.ts'
+import { OutputFiles } from './jobs/output-files.ts'
 import { EventFeed } from './observe/event-feed.ts'
 import { createSilentLog, type Logger } from './observe/log.ts'
 import type { Expert } from './registry/expert.ts'
@@ -44,24 +47,37 @@ export async function createHost(options: { config: HostConfig; log?: Logger }):
     const run = await makeRunFolder(config.dataDir)
     releasers.push(() => run.remove())
 
+    const retention: Retention = {
+      keepMs: config.jobsExpirationMs,
+      maxFinished: MAX_FINISHED,
+      maxFinishedBytes: MAX_FINISHED_BYTES
+    }
+    // What no other host may see, nor outlive this one, lies in the folder of this run.
+    const jobDir = join(config.jobStore === 'memory' ? run.path : config.dataDir, 'jobs')
+    const { jobStoreMaxBytes: maxBytes } = config
+    const store = await jobStores[config.jobStore]({ dir: jobDir, maxBytes, retention, log })
+    releasers.push(() => store.close())
     const jobs = new JobService({
-      records: new MemoryJobRecords({
-        keepMs: config.jobsExpirationMs,
-        maxFinished: MAX_FINISHED,
-        maxFinishedBytes: MAX_FINISHED_BYTES
-      }),
-      dispatch: new MemoryDispatch(),
+      volatile: new MemoryJobRecords(retention),
+      durable: store.records,
+      dispatch: store.dispatch,
+      expertOf: (name) => registry.get(name),
+      uploads: new KeptFiles(join(jobDir, 'uploads')),
+      results: new KeptFiles(join(jobDir, 'results')),
+      outputs: new OutputFiles(config.outputRoot),
       maxWaitMs: config.maxWaitMs,
       maxBacklog: config.maxBacklog,
+      absentMs: config.jobsAbsentMs,
       log
     })
     releasers.push(() => jobs.close())
+    await jobs.resume()
 
     const events = new EventFeed()
     const apps = new Map<Expert, ExpertApp>()
     releasers.push(() => Promise.all([...apps.values()].map((app) => app.close())))
     const uploadDir = join(run.path, 'uploads')
-    const registry = new Registry(config, {
+    const registry: Registry = new Registry(config, {
       log,
       runDir: run.path,
       prepareRoutes: async (expert, contract) => {
@@ -74,7 +90,7 @@ export async function createHost(options: { config: HostConfig; log?: Logger }):
       },
       onState: (expert) => {
         events.publish('expert', viewExpert(expert))
-        void jobs.pump(expert)
+        jobs.pump(expert)
       }
     })
     await registry.find()
@@ -87,6 +103,7 @@ export async function createHost(options: { config: HostConfig; log?: Logger }):
       config,
       registry,
       jobs,
+      jobStore: store,
       events,
       log,
       front,
@@ -99,6 +116,7 @@ export async function createHost(options: { config: HostConfig; log?: Logger }):
     })
     // The server closes when its last answer has ended, and these never do by themselves.
     releasers.push(() => events.close())
+    releasers.push(() => jobs.stopFollowers())
     releasers.push(() => registry.stop())
     releasers.push(() => {
       front.isStopping = true

@@ -11,7 +11,8 @@ const extra_params = Nullable(Type.Record(Type.String(), Type.Unknown()), {
 })
 const output = Type.String({
   default: 'json',
-  description: 'Passed to the expert: `json`, the answer alone, is what every expert knows'
+  description:
+    '`json`: the answer alone; `file`: the answer, and written to `output_file`; others are for the expert'
 })
 const output_file = Nullable(Type.String(), {
   description: 'For `output: "file"`: path of the file, under an allowed root'
@@ -20,6 +21,31 @@ const is_async = Type.Boolean({
   default: false,
   description: 'Answer at once with a `jobId`; the result is then at `/jobs/{jobId}`'
 })
+
+/** How the work is to be done; the same on every route that makes a job. */
+const job = {
+  is_async,
+  priority: Type.Integer({
+    default: 0,
+    minimum: -1000,
+    maximum: 1000,
+    description: 'Of what waits, the highest runs first; first come, first served within one'
+  }),
+  timeout_ms: Nullable(Type.Integer({ minimum: 1, maximum: 2_147_483_647 }), {
+    description: 'How long one run may take from its start, milliseconds'
+  }),
+  attempts: Type.Integer({
+    default: 3,
+    minimum: 1,
+    maximum: 10,
+    description: 'How often an accepted job is begun when its process is lost under it'
+  })
+}
+
+/** What a body says of the work beside its own fields, on routes with `job: true`. */
+export const JobOptions = Type.Object(job)
+export type JobOptions = Static<typeof JobOptions>
+
 const image = {
   image_id: Type.String({ description: 'Id of the image, chosen by the caller' }),
   url: Type.String({
@@ -34,7 +60,9 @@ export const PredictParam = Type.Object(
     scene_element: Nullable(Type.Integer(), { description: 'Number of the scene element' }),
     local: Type.Boolean({ description: 'Take the movie from the local disk' }),
     extra_params,
-    output
+    output,
+    output_file,
+    ...job
   },
   {
     description: 'A movie, or one scene element of it',
@@ -53,7 +81,7 @@ export type PredictParam = Static<typeof PredictParam>
 
 /** Body of `POST /predict/image`. */
 export const PredictImageParam = Type.Object(
-  { ...image, extra_params, output, output_file, is_async },
+  { ...image, extra_params, output, output_file, ...job },
   {
     description: 'One image',
     examples: [
@@ -85,7 +113,7 @@ export const PredictImagesParam = Type.Object(
     extra_params,
     output,
     output_file,
-    is_async
+    ...job
   },
   {
     description: 'Many images, predicted as one job',

@@ -5,6 +5,7 @@
  */
 export {
   ImageParam,
+  JobOptions,
   PredictImageParam,
   PredictImagesParam,
   PredictParam

@@ -27,8 +27,16 @@ export interface HostConfig {
   maxWaitMs: number
   /** `JOBS_EXPIRATION`, milliseconds, from a job's end. */
   jobsExpirationMs: number
-  /** Durable jobs that may wait. */
+  /** `NEBULA_JOB_STORE`: where accepted jobs are kept. */
+  jobStore: 'sqlite' | 'memory'
+  /** `NEBULA_JOB_STORE_MAX_BYTES`; null for as many as the disk has. */
+  jobStoreMaxBytes: number | null
+  /** `NEBULA_MAX_BACKLOG`: accepted jobs that may wait. */
   maxBacklog: number
+  /** `JOBS_ABSENT_EXPIRATION`: how long jobs wait for an expert that does not serve, milliseconds. */
+  jobsAbsentMs: number
+  /** `EXPERT_OUTPUT_ROOT`: the folder under which answers may be written, or null. */
+  outputRoot: string | null
   /** Largest JSON body, bytes. */
   maxBodyBytes: number
   /** Largest upload, bytes, all its files together. */

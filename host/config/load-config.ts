@@ -39,6 +39,7 @@ export function loadConfig(env: NodeJS.ProcessEnv, cwd: string): HostConfig {
   const file = configPath === null ? {} : readConfigFile(configPath, named !== undefined, problems)
   const root = configPath === null ? cwd : dirname(configPath)
   const dataDir = reader.text('NEBULA_DATA_DIR')
+  const outputRoot = reader.text('EXPERT_OUTPUT_ROOT')
   const dirs = file.plugins_dir ?? ['./plugins']
 
   const config: HostConfig = {
@@ -56,7 +57,11 @@ export function loadConfig(env: NodeJS.ProcessEnv, cwd: string): HostConfig {
     threadPoolSize: reader.integer('EXPERT_THREAD_POOL_SIZE', 1, 1024) ?? 1,
     maxWaitMs: (reader.integer('MAX_WAIT_PREDICT_TIME', 1, 2_147_483) ?? 600) * 1000,
     jobsExpirationMs: (reader.integer('JOBS_EXPIRATION', 1) ?? 600) * 1000,
-    maxBacklog: 100_000,
+    jobStore: reader.oneOf('NEBULA_JOB_STORE', ['sqlite', 'memory']) ?? 'sqlite',
+    jobStoreMaxBytes: reader.integer('NEBULA_JOB_STORE_MAX_BYTES', MEBIBYTE) ?? null,
+    maxBacklog: reader.integer('NEBULA_MAX_BACKLOG', 1) ?? 100_000,
+    jobsAbsentMs: (reader.integer('JOBS_ABSENT_EXPIRATION', 1, 2_147_483) ?? 600) * 1000,
+    outputRoot: outputRoot === undefined ? null : resolve(cwd, outputRoot),
     maxBodyBytes: reader.integer('NEBULA_MAX_BODY_BYTES', 1024, 1024 * MEBIBYTE) ?? 16 * MEBIBYTE,
     maxUploadBytes: reader.integer('NEBULA_MAX_UPLOAD_BYTES', 1024) ?? 128 * MEBIBYTE,
     runPipeline: reader.boolean('EXPERT_RUN_PIPELINE') ?? false,

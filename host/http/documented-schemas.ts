@@ -61,6 +61,22 @@ function withExtraParams(schema: object, extraParams: object | null): object {
   }
 }
 
+/** Headers by which a caller says how a job is to be answered. */
+export const jobHeaders = Type.Object({
+  prefer: Type.Optional(
+    Type.String({
+      description: '`respond-async`: 202 at once; `wait=N`: the answer, or 202 after N seconds',
+      examples: ['respond-async', 'wait=10']
+    })
+  ),
+  'idempotency-key': Type.Optional(
+    Type.String({
+      maxLength: 255,
+      description: 'The same request sent again under the same key finds its first job'
+    })
+  )
+})
+
 /** Points at one of them. */
 export const ref = (name: string) => ({ $ref: `${name}#` })
 

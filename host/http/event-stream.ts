@@ -27,9 +27,10 @@ export class EventStream {
     response.on('error', () => {})
   }
 
-  send(event: { id: number | string; type: string; data: unknown }): void {
-    const data = JSON.stringify(event.data)
-    this.#response.write(`id: ${event.id}\nevent: ${event.type}\ndata: ${data}\n\n`)
+  /** @param event.id - null for what a client that comes back shall not be asked about */
+  send(event: { id: number | null; type: string; data: unknown }): void {
+    const id = event.id === null ? '' : `id: ${event.id}\n`
+    this.#response.write(`${id}event: ${event.type}\ndata: ${JSON.stringify(event.data)}\n\n`)
     if (this.#response.writableLength > MOST_UNSENT_BYTES) this.#response.destroy()
   }
 

@@ -2,19 +2,30 @@ import type { IncomingMessage } from 'node:http'
 import type { RouteCall } from './handle.ts'
 import { sendValue } from './send.ts'
 
-/** True when the caller sent `Prefer: respond-async` (RFC 7240). */
-export function prefersAsync(request: IncomingMessage): boolean {
-  const prefer = request.headers.prefer
-  if (prefer === undefined) return false
-  const words = (Array.isArray(prefer) ? prefer.join(',') : prefer).split(',')
-  return words.some((word) => word.trim().toLowerCase() === 'respond-async')
+/** What a caller asks for in `Prefer` (RFC 7240). */
+export interface Preferences {
+  /** `respond-async`: answer at once that the work is accepted. */
+  respondAsync: boolean
+  /** `wait=N`: answer after so long at most, milliseconds; null without it. */
+  waitMs: number | null
 }
 
-/** `200 {"jobId"}` as the seed; `202` with the place to ask for a caller who used the standard header. */
-export function sendAccepted(call: RouteCall, jobId: string, standard: boolean): void {
-  if (standard) {
-    call.response.setHeader('location', `${call.raw.base ?? ''}/jobs/${jobId}`)
-    call.response.setHeader('preference-applied', 'respond-async')
+/** Reads `Prefer`. What cannot be understood is no preference, as the RFC has it. */
+export function preferencesOf(request: IncomingMessage): Preferences {
+  const preferences: Preferences = { respondAsync: false, waitMs: null }
+  const { prefer } = request.headers
+  if (prefer === undefined) return preferences
+  for (const word of (Array.isArray(prefer) ? prefer.join(',') : prefer).split(/[,;]/)) {
+    const [name = '', value = ''] = word.split('=').map((part) => part.trim().toLowerCase())
+    if (name === 'respond-async') preferences.respondAsync = true
+    const seconds = value.replaceAll('"', '')
+    if (name === 'wait' && /^\d+$/.test(seconds)) preferences.waitMs ??= Number(seconds) * 1000
   }
-  sendValue(call.response, standard ? 202 : 200, { jobId })
+  return preferences
+}
+
+/** `202`, with the place to ask. The seed's own way, `is_async`, is answered `200 {"jobId"}`. */
+export function sendAccepted(call: RouteCall, jobId: string): void {
+  call.response.setHeader('location', `${call.raw.base ?? ''}/jobs/${jobId}`)
+  sendValue(call.response, 202, { jobId })
 }

@@ -11,6 +11,8 @@ import { HostError, hostError } from '../errors.ts'
 
 /** Files of a request on disk, and the form's other fields. */
 export interface Upload {
+  /** A folder of this upload alone. */
+  folder: string
   files: UploadedFile[]
   fields: Record<string, string>
   /** Removes the files; safe to call twice. */
@@ -35,6 +37,7 @@ export async function receiveUpload(
   const folder = join(root, randomUUID())
   await mkdir(folder, { recursive: true })
   const upload: Upload = {
+    folder,
     files: [],
     fields: {},
     remove: () => rm(folder, { recursive: true, force: true })

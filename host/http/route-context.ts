@@ -1,5 +1,6 @@
 import type { HostConfig } from '../config/host-config.ts'
 import type { JobService } from '../jobs/job-service.ts'
+import type { JobStore } from '../jobs/job-stores.ts'
 import type { EventFeed } from '../observe/event-feed.ts'
 import type { Logger } from '../observe/log.ts'
 import type { Expert } from '../registry/expert.ts'
@@ -23,6 +24,7 @@ export interface HostRouteContext {
   config: HostConfig
   registry: Registry
   jobs: JobService
+  jobStore: JobStore
   events: EventFeed
   log: Logger
   front: Front

@@ -31,13 +31,16 @@ export interface ErrorBody {
 /** Answers with any error. What is not meant for callers becomes `Internal Server Error`. */
 export function sendError(response: ServerResponse, requestId: string, error: unknown): void {
   const { status, detail, code, extra } = describe(error)
-  const { retry_after: retryAfter, allow, ...shown } = extra
-  if (retryAfter !== undefined && !response.headersSent) {
+  const { retry_after: retryAfter = status === 503 ? RETRY_SECONDS : null, allow, ...shown } = extra
+  if (retryAfter !== null && !response.headersSent) {
     response.setHeader('retry-after', String(retryAfter))
   }
   if (allow !== undefined && !response.headersSent) response.setHeader('allow', String(allow))
   sendValue(response, status, { detail, code, request_id: requestId, ...shown })
 }
+
+/** When to come back, where nothing better is known. */
+const RETRY_SECONDS = 5
 
 function describe(error: unknown): {
   status: number

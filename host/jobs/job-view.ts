@@ -14,6 +14,7 @@ const OWN_KEYS = new Set([
   'attempts',
   'expert',
   'expert_version',
+  'retry_of',
   'code'
 ])
 
@@ -22,7 +23,7 @@ const OWN_KEYS = new Set([
  * it what the seed never said.
  */
 export function viewJob(job: Job): Record<string, unknown> {
-  return { ...seedRecord(job), ...facts(job) }
+  return { ...seedRecord(job), ...jobFacts(job) }
 }
 
 function seedRecord(job: Job): Record<string, unknown> {
@@ -37,7 +38,10 @@ function seedRecord(job: Job): Record<string, unknown> {
   }
   if (!end.ok) return { state: 'finish', result: null, error: end.message, code: end.code }
   const value = parsed(end.text)
-  if (job.isList) return { state: 'finish', results: value }
+  if (job.isList) {
+    const { fileError: error } = end
+    return { state: 'finish', results: value, ...(error && { error }) }
+  }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     return { state: 'finish', result: value }
   }
@@ -54,7 +58,8 @@ function parsed(text: string): unknown {
   }
 }
 
-function facts(job: Job): Record<string, unknown> {
+/** What the host knows of a job beside its parameters and its result. */
+export function jobFacts(job: Job): Record<string, unknown> {
   return {
     status: job.status,
     created_at: rfc3339(job.createdAt),
@@ -63,7 +68,8 @@ function facts(job: Job): Record<string, unknown> {
     progress: job.progress,
     attempts: job.attempts,
     expert: job.expert,
-    expert_version: job.expertVersion
+    expert_version: job.expertVersion,
+    ...(job.retryOf === null ? {} : { retry_of: job.retryOf })
   }
 }
 

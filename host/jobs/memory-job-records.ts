@@ -1,22 +1,24 @@
-import { isFinal, type Job, type JobPatch } from './job.ts'
-import type { JobRecords } from './job-records.ts'
+import { isFinal, type Job, type JobPatch, type JobStatus, keptBytes, lastChange } from './job.ts'
+import type { JobQuery, JobRecords, Retention } from './job-records.ts'
 
-export interface Retention {
-  /** How long a finished job is kept, milliseconds from its end. */
-  keepMs: number
-  /** How many finished jobs are kept; the oldest go first. */
-  maxFinished: number
-  /** How many bytes of finished jobs are kept. */
-  maxFinishedBytes: number
+interface Entry {
+  job: Job
+  /** Of the last claim that wrote. */
+  token: number
+  items: Map<number, string>
+  /** Counted once it has ended. */
+  bytes: number
 }
 
 /** Jobs in the memory of this host; they end with it. */
 export class MemoryJobRecords implements JobRecords {
   readonly #retention: Retention
   readonly #now: () => number
-  // In order of last change of state: a map keeps the order in which keys were set.
-  readonly #live = new Map<string, Job>()
-  readonly #finished = new Map<string, { job: Job; bytes: number }>()
+  readonly #live = new Map<string, Entry>()
+  // In the order of their ends: a map keeps the order in which keys were set.
+  readonly #finished = new Map<string, Entry>()
+  /** Ids by expert and idempotency key. */
+  readonly #keys = new Map<string, string>()
   #finishedBytes = 0
 
   constructor(retention: Retention, now: () => number = Date.now) {
@@ -24,45 +26,97 @@ export class MemoryJobRecords implements JobRecords {
     this.#now = now
   }
 
-  async create(job: Job): Promise<void> {
-    if (this.#live.has(job.id) || this.#finished.has(job.id)) {
-      throw new Error(`There is a job ${job.id} already`)
-    }
-    this.#live.set(job.id, { ...job })
+  async create(job: Job): Promise<Job | null> {
+    this.#expire(this.#now())
+    const key = keyOf(job)
+    const holder = key === null ? undefined : this.#keys.get(key)
+    if (holder !== undefined) return { ...(this.#entry(holder) as Entry).job }
+    if (this.#entry(job.id) !== undefined) throw new Error(`There is a job ${job.id} already`)
+    this.#live.set(job.id, { job: { ...job }, token: 0, items: new Map(), bytes: 0 })
+    if (key !== null) this.#keys.set(key, job.id)
+    return null
   }
 
   async get(id: string): Promise<Job | undefined> {
     this.#expire(this.#now())
-    const job = this.#live.get(id) ?? this.#finished.get(id)?.job
-    return job === undefined ? undefined : { ...job }
+    const entry = this.#entry(id)
+    return entry === undefined ? undefined : { ...entry.job }
   }
 
-  async patch(id: string, patch: JobPatch): Promise<boolean> {
-    const job = this.#live.get(id)
-    if (job === undefined) return false
-    Object.assign(job, patch)
-    if (isFinal(job.status)) {
-      this.#live.delete(id)
-      const bytes = sizeOf(job)
-      this.#finished.set(id, { job, bytes })
-      this.#finishedBytes += bytes
-      this.#evict()
-    }
+  async patch(id: string, patch: JobPatch, token = 0): Promise<boolean> {
+    const entry = this.#writable(id, token)
+    if (entry === null) return false
+    Object.assign(entry.job, patch)
+    if (isFinal(entry.job.status)) this.#finish(entry)
     return true
   }
 
-  async list(expert?: string): Promise<Job[]> {
+  async list(query: JobQuery): Promise<Job[]> {
     this.#expire(this.#now())
-    const jobs: Job[] = []
-    // A finish is later than the beginning of what still lives only by chance: merge by time.
-    for (const { job } of this.#finished.values()) jobs.push(job)
-    for (const job of this.#live.values()) jobs.push(job)
-    const chosen = expert === undefined ? jobs : jobs.filter((job) => job.expert === expert)
-    return chosen.sort((a, b) => lastWrite(a) - lastWrite(b)).map((job) => ({ ...job }))
+    const { expert, statuses, before = Number.POSITIVE_INFINITY, limit } = query
+    return this.#all()
+      .filter(
+        (job) =>
+          (expert === undefined || job.expert === expert) &&
+          (statuses === undefined || statuses.includes(job.status)) &&
+          lastChange(job) < before
+      )
+      .sort((a, b) => lastChange(a) - lastChange(b))
+      .slice(limit > 0 ? -limit : Number.POSITIVE_INFINITY)
+      .map((job) => ({ ...job }))
+  }
+
+  async count(expert?: string): Promise<Record<JobStatus, number>> {
+    this.#expire(this.#now())
+    const counts = { queued: 0, running: 0, succeeded: 0, failed: 0, canceled: 0 }
+    for (const job of this.#all()) {
+      if (expert === undefined || job.expert === expert) counts[job.status] += 1
+    }
+    return counts
+  }
+
+  async keepItem(id: string, place: number, text: string, token = 0): Promise<boolean> {
+    const entry = this.#writable(id, token)
+    entry?.items.set(place, text)
+    return entry !== null
+  }
+
+  async items(id: string): Promise<Map<number, string>> {
+    return new Map(this.#live.get(id)?.items)
   }
 
   async expire(now: number): Promise<number> {
     return this.#expire(now)
+  }
+
+  #all(): Job[] {
+    return [...this.#finished.values(), ...this.#live.values()].map((entry) => entry.job)
+  }
+
+  #entry(id: string): Entry | undefined {
+    return this.#live.get(id) ?? this.#finished.get(id)
+  }
+
+  /** The unfinished job, unless a later claim has written. */
+  #writable(id: string, token: number): Entry | null {
+    const entry = this.#live.get(id)
+    if (entry === undefined || (token > 0 && token < entry.token)) return null
+    entry.token = Math.max(entry.token, token)
+    return entry
+  }
+
+  #finish(entry: Entry): void {
+    const { job } = entry
+    this.#live.delete(job.id)
+    entry.items.clear()
+    entry.bytes = keptBytes(job)
+    this.#finished.set(job.id, entry)
+    this.#finishedBytes += entry.bytes
+    const { maxFinished, maxFinishedBytes } = this.#retention
+    for (const id of this.#finished.keys()) {
+      if (this.#finished.size <= maxFinished && this.#finishedBytes <= maxFinishedBytes) return
+      this.#forget(id)
+    }
   }
 
   #expire(now: number): number {
@@ -75,27 +129,16 @@ export class MemoryJobRecords implements JobRecords {
     return gone
   }
 
-  #evict(): void {
-    const { maxFinished, maxFinishedBytes } = this.#retention
-    for (const id of this.#finished.keys()) {
-      if (this.#finished.size <= maxFinished && this.#finishedBytes <= maxFinishedBytes) return
-      this.#forget(id)
-    }
-  }
-
   #forget(id: string): void {
-    this.#finishedBytes -= this.#finished.get(id)?.bytes ?? 0
+    const entry = this.#finished.get(id)
+    if (entry === undefined) return
+    this.#finishedBytes -= entry.bytes
     this.#finished.delete(id)
+    const key = keyOf(entry.job)
+    if (key !== null) this.#keys.delete(key)
   }
 }
 
-function lastWrite(job: Job): number {
-  return job.finishedAt ?? job.createdAt
-}
-
-function sizeOf(job: Job): number {
-  let bytes = 500
-  for (const body of job.bodies) bytes += body.length
-  if (job.end?.ok === true) bytes += job.end.text.length
-  return bytes
+function keyOf(job: Job): string | null {
+  return job.idempotency === null ? null : JSON.stringify([job.expert, job.idempotency.key])
 }

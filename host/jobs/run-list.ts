@@ -1,41 +1,50 @@
 import type { RunOutcome } from '../runtime/expert-instance.ts'
+import type { WireError } from '../runtime/messages.ts'
+
+/** How one item ended. */
+export type ItemOutcome = { ok: true; text: string } | { ok: false; error: WireError }
 
 /**
  * Runs a list item by item, `parallel` at once. An item that fails has an error of its own in its
- * place and takes nothing from the others.
+ * place and takes nothing from the others. Those that are `answered` already are not run.
  */
 export function runList(options: {
   bodies: string[]
+  answered: Map<number, string>
   parallel: number
   /** `first` is true for the item by which the list asks to be admitted; only that may throw. */
   runItem: (body: string, first: boolean) => Promise<RunOutcome>
+  onItem: (place: number, item: ItemOutcome) => void
   onProgress: (fraction: number) => void
-}): Promise<RunOutcome> {
-  const { bodies, runItem, onProgress } = options
-  const answers: string[] = new Array(bodies.length)
-  let next = 0
-  let finished = 0
-  const run = async (place: number, outcome: Promise<RunOutcome>) => {
-    answers[place] = await answerOf(outcome)
+}): Promise<ItemOutcome[]> {
+  const { bodies, answered, runItem, onItem, onProgress } = options
+  const items: ItemOutcome[] = new Array(bodies.length)
+  const open: number[] = []
+  for (const place of bodies.keys()) {
+    const text = answered.get(place)
+    if (text === undefined) open.push(place)
+    else items[place] = { ok: true, text }
+  }
+  let finished = bodies.length - open.length
+  const run = async (place: number, work: Promise<RunOutcome>) => {
+    const item = await itemOf(work)
+    items[place] = item
     finished += 1
+    onItem(place, item)
     onProgress(finished / bodies.length)
   }
   const work = async (before: Promise<void>) => {
     await before
-    while (next < bodies.length) {
-      const place = next++
+    for (let place = open.shift(); place !== undefined; place = open.shift()) {
       await run(place, begin(runItem, bodies[place] as string))
     }
   }
   // Begun in this very call, so that a refusal of the list is thrown to its caller.
+  const place = open.shift()
   const first =
-    bodies.length === 0 ? Promise.resolve() : run(next++, runItem(bodies[0] as string, true))
+    place === undefined ? Promise.resolve() : run(place, runItem(bodies[place] as string, true))
   const others = Array.from({ length: options.parallel - 1 }, () => work(Promise.resolve()))
-  return Promise.all([work(first), ...others]).then(() => ({
-    ok: true,
-    text: `[${answers.join(',')}]`,
-    head: null
-  }))
+  return Promise.all([work(first), ...others]).then(() => items)
 }
 
 async function begin(
@@ -45,7 +54,7 @@ async function begin(
   return runItem(body, false)
 }
 
-async function answerOf(work: Promise<RunOutcome>): Promise<string> {
+async function itemOf(work: Promise<RunOutcome>): Promise<ItemOutcome> {
   const outcome = await work.catch((error: Error): RunOutcome => {
     const { code = 'HOST_INTERNAL', statusCode = 500 } = error as {
       code?: string
@@ -53,7 +62,5 @@ async function answerOf(work: Promise<RunOutcome>): Promise<string> {
     }
     return { ok: false, error: { code, message: error.message, statusCode, exposed: true } }
   })
-  return outcome.ok
-    ? outcome.text
-    : JSON.stringify({ result: null, error: outcome.error.message, code: outcome.error.code })
+  return outcome.ok ? { ok: true, text: outcome.text } : outcome
 }

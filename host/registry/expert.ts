@@ -130,6 +130,12 @@ export class Expert {
     return this.#current?.slots ?? 1
   }
 
+  /** Mean time of a run in its slowest process, milliseconds; unknown while it has none. */
+  get meanRunMs(): number {
+    const means = this.instances.map((instance) => instance.meanRunMs)
+    return means.length === 0 ? Number.POSITIVE_INFINITY : Math.max(...means)
+  }
+
   /** True when a call sent now would be run. */
   get isServing(): boolean {
     return this.state === 'ACTIVE' || this.state === 'RESTARTING'
@@ -529,7 +535,7 @@ export class Expert {
   }
 
   #secondsToDrain(): number {
-    const mean = Math.max(...this.instances.map((instance) => instance.meanRunMs), 1)
+    const mean = this.instances.length === 0 ? 1 : Math.max(this.meanRunMs, 1)
     const seconds = (this.#queue.size * mean) / this.slots / 1000
     return Math.min(60, Math.max(1, Math.ceil(seconds)))
   }

@@ -146,7 +146,7 @@ export class Generation {
     const begun = run.resends + run.reruns > 0
     let best: ExpertInstance | null = null
     for (const instance of this.#instances) {
-      if (instance.room(begun) <= 0) continue
+      if (instance.room(begun) <= 0 || (run.alone === true && instance.inFlight > 0)) continue
       if (best === null || instance.inFlight < best.inFlight) best = instance
     }
     return best

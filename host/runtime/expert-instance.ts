@@ -8,6 +8,7 @@ import type {
   ExpertDescription,
   ExpertMirror,
   LoadRequest,
+  LogWord,
   ToHost,
   WireError
 } from './messages.ts'
@@ -27,18 +28,28 @@ export interface Run {
   readonly body: string
   /** From its start; null for no limit. */
   readonly timeoutMs: number | null
+  /** Nothing else may run in its process. */
+  readonly alone?: boolean
   /** How often it ran in a process that another call took. */
   reruns: number
   /** How often it was sent to a process that died before its turn. */
   resends: number
   /** Where it was sent last. */
   holder?: ExpertInstance
-  onStart?: () => void
+  onStart?: (() => void) | undefined
+  onLog?: ((line: RunLogLine) => void) | undefined
   onProgress?: ((fraction: number, note: string | null) => void) | undefined
   /** Says why a newer version of the expert does not take it any more, or null when it does. */
   refit?: () => WireError | null
   /** Called exactly once. */
   done: (outcome: RunOutcome) => void
+}
+
+/** A line that an expert logged in a run. */
+export interface RunLogLine {
+  level: LogWord
+  message: string
+  fields: Record<string, unknown> | null
 }
 
 /** What became of the calls of a process that died. */
@@ -104,6 +115,8 @@ export class ExpertInstance {
   #meanRunMs = SEND_AHEAD_UNDER_MS
   readonly #logLimit = new LineLimit((notice) => this.#log.warn(notice))
   #gone = false
+  /** What it runs must be alone in it. */
+  #isAlone = false
   #pingedAt: number | null = null
   #whenIdle: (() => void) | null = null
 
@@ -148,7 +161,7 @@ export class ExpertInstance {
    * @param begun - only those that begin at once, none ahead of their turn
    */
   room(begun: boolean): number {
-    if (this.#gone || this.killedFor !== null) return 0
+    if (this.#gone || this.killedFor !== null || this.#isAlone) return 0
     const ahead = !begun && this.#meanRunMs < SEND_AHEAD_UNDER_MS ? SEND_AHEAD : 0
     return this.#concurrency + ahead - this.inFlight
   }
@@ -173,6 +186,7 @@ export class ExpertInstance {
 
   send(run: Run): void {
     run.holder = this
+    this.#isAlone = run.alone === true
     const id = this.#nextId++
     const pending: Pending = { id, run, startedAt: 0, timer: null, settled: false }
     if (this.#running.size < this.#concurrency) this.#begin(pending)
@@ -270,6 +284,7 @@ export class ExpertInstance {
       case 'log':
         if (!this.#logLimit.take()) return
         this.#log[head[1]](logFields(head[3], head[4]), head[2])
+        if (head[4] !== null) this.#tellRun(head[4], head[1], head[2], head[3])
         return
       case 'described':
         this.#handshake?.resolve(head[1] as never)
@@ -285,6 +300,19 @@ export class ExpertInstance {
         return
       case 'fatal':
         this.fatal = head[1]
+    }
+  }
+
+  #tellRun(
+    jobId: string,
+    level: LogWord,
+    message: string,
+    fields: Record<string, unknown> | null
+  ): void {
+    for (const { run } of this.#running.values()) {
+      if (run.jobId !== jobId) continue
+      run.onLog?.({ level, message, fields })
+      return
     }
   }
 
@@ -335,6 +363,7 @@ export class ExpertInstance {
     const next = this.#ahead.shift()
     if (next !== undefined) this.#begin(next)
     this.#settle(pending, outcome)
+    if (this.inFlight === 0) this.#isAlone = false
     this.onRoom()
     if (this.inFlight === 0) this.#whenIdle?.()
   }

@@ -167,7 +167,13 @@ t.test('operation ids, tags and schemas are the seed’s', async (t) => {
     'scene_element',
     'local',
     'extra_params',
-    'output'
+    'output',
+    // Beyond the seed:
+    'output_file',
+    'is_async',
+    'priority',
+    'timeout_ms',
+    'attempts'
   ])
   t.same(required, ['movie_id', 'local'])
 })

@@ -146,7 +146,7 @@ t.test('Prefer: respond-async', async (t) => {
   }
   for (const base of ['', '/experts/held-runs', '/experts/Held-Runs']) {
     for (const [path, body] of Object.entries(bodies)) {
-      const prefer = { prefer: 'wait=10, Respond-Async' }
+      const prefer = { prefer: 'return=minimal, Respond-Async' }
       const answer = await call(`${url}${base}${path}`, 'POST', body, prefer)
       t.equal(answer.status, 202, `${base}${path}`)
       t.same(Object.keys(answer.json), ['jobId'])

@@ -1,12 +1,15 @@
-import { compileSchema, type Issue } from '@nebula-experts/sdk/schemas'
+import { createHash } from 'node:crypto'
+import { createReadStream } from 'node:fs'
+import { basename, join } from 'node:path'
+import { pipeline } from 'node:stream/promises'
+import { compileSchema, type Issue, JobOptions } from '@nebula-experts/sdk/schemas'
 import type { FastifyInstance, RouteOptions } from 'fastify'
-import { Type } from 'typebox'
-import type { JobRequest } from '../../jobs/job-service.ts'
+import type { Answer, JobRequest, JobService } from '../../jobs/job-service.ts'
 import type { ContractRoute } from '../../registry/expert-contract.ts'
-import { answers, asInput, ref } from '../documented-schemas.ts'
+import { answerJob } from '../answer-job.ts'
+import { answers, asInput, jobHeaders, ref } from '../documented-schemas.ts'
 import { handle, type RouteCall } from '../handle.ts'
 import { bodyMissing, InvalidRequest } from '../invalid-request.ts'
-import { prefersAsync, sendAccepted } from '../prefer.ts'
 import { readBody } from '../read-body.ts'
 import { receiveUpload, type Upload } from '../receive-upload.ts'
 import type { ExpertRouteContext } from '../route-context.ts'
@@ -41,32 +44,65 @@ function makeRoute(route: ContractRoute, context: ExpertRouteContext): RouteOpti
         ? await receiveUpload(call.raw, context.uploadDir, config.maxUploadBytes)
         : null
       const remove = () => void upload?.remove()
-      let request: JobRequest
-      let body: unknown
       try {
-        body = upload === null ? readBody(call.raw, call.body) : upload.fields
+        const body = upload === null ? readBody(call.raw, call.body) : upload.fields
         const input = check(route, call, body, upload)
-        const bodies = [JSON.stringify(input)]
-        request = { expert, kind: route.kind, bodies, recorded: route.job, onEnd: remove }
-        const prefers = prefersAsync(call.raw)
-        if (route.job && (prefers || wantsAsync(body))) {
-          sendAccepted(call, await jobs.submit(request), prefers)
+        const options = route.job ? jobOptions(route, body, call.query) : null
+        const request: JobRequest = {
+          expert,
+          kind: route.kind,
+          bodies: [JSON.stringify(input)],
+          ...(options && { priority: options.priority, timeoutMs: options.timeout_ms })
+        }
+        const send = async ({ text, head }: Answer & { ok: true }) => {
+          if (head === null) sendText(call.response, 200, text)
+          else await sendReply(call.response, text, head)
+        }
+        if (options === null) {
+          const waited = { recorded: false, onEnd: remove, onHangUp: call.onHangUp }
+          const answer = await jobs.run({ ...request, ...waited })
+          if (answer.ok) await send(answer)
+          else sendRunError(call, answer, answer.isLate)
           return
         }
+        await answerJob(call, jobs, {
+          request,
+          isAsync: options.is_async,
+          maxAttempts: options.attempts,
+          waited: { recorded: true, onEnd: remove },
+          send,
+          showsJob: true,
+          ...(upload !== null &&
+            upload.files.length > 0 && {
+              keep: () => keepUpload(upload, input, jobs),
+              fingerprint: () => fingerprintOf(upload, input, route.kind)
+            })
+        })
       } catch (error) {
         remove()
         throw error
       }
-      const answer = await jobs.run({ ...request, onHangUp: call.onHangUp })
-      if (!answer.ok) {
-        sendRunError(call, answer, route.job || answer.isLate)
-      } else if (answer.head === null) {
-        sendText(call.response, 200, answer.text)
-      } else {
-        await sendReply(call.response, answer.text, answer.head)
-      }
     })
   }
+}
+
+/** Moves what was received to where accepted jobs find it, whatever becomes of this host. */
+async function keepUpload(upload: Upload, input: object, jobs: JobService) {
+  const name = basename(upload.folder)
+  const folder = await jobs.uploads.keep(upload.folder, name)
+  const files = upload.files.map((file) => ({ ...file, path: join(folder, basename(file.path)) }))
+  return { upload: name, bodies: [JSON.stringify({ ...input, files })] }
+}
+
+/** Two uploads are the same when their bytes are; where they lie does not matter. */
+async function fingerprintOf(upload: Upload, input: object, kind: string): Promise<string> {
+  const hash = createHash('sha256').update(kind)
+  hash.update(JSON.stringify({ ...input, files: null }))
+  for (const { path, ...about } of upload.files) {
+    hash.update(JSON.stringify(about))
+    await pipeline(createReadStream(path), hash, { end: false })
+  }
+  return hash.digest('hex')
 }
 
 /** Checks all parts of a request and reports what is wrong with any of them at once. */
@@ -111,12 +147,31 @@ function lastOfRepeated(query: Record<string, unknown>, schema: object | undefin
   return single
 }
 
-const checkBoolean = compileSchema<boolean>(Type.Boolean())
+const checkOptions = compileSchema<JobOptions>(JobOptions)
 
-function wantsAsync(body: unknown): boolean {
-  const given = (body as { is_async?: unknown } | null | undefined)?.is_async
-  if (given === undefined || given === null) return false
-  const checked = checkBoolean(given, ['body', 'is_async'])
+/**
+ * What a request says of the work itself, in its body or its query: `is_async`, `priority`, `timeout_ms`
+ * and `attempts`. A field that the route declares for itself is the route's.
+ */
+function jobOptions(
+  route: ContractRoute,
+  body: unknown,
+  query: Record<string, unknown>
+): JobOptions {
+  const options: Record<string, unknown> = {}
+  const take = (from: Record<string, unknown>, declared: object | undefined) => {
+    const own = (declared as { properties?: object } | undefined)?.properties ?? {}
+    for (const name of Object.keys(JobOptions.properties)) {
+      const given = Array.isArray(from[name]) ? from[name].at(-1) : from[name]
+      const isTaken = name !== 'is_async' && Object.hasOwn(own, name)
+      if (given != null && !isTaken) options[name] = given
+    }
+  }
+  take(query, route.querystring)
+  if (typeof body === 'object' && body !== null && !Array.isArray(body)) {
+    take(body as Record<string, unknown>, route.body)
+  }
+  const checked = checkOptions(options, ['body'])
   if (checked.issues !== undefined) throw new InvalidRequest(checked.issues)
   return checked.value
 }
@@ -146,8 +201,10 @@ function documented(route: ContractRoute, tag: string) {
       ...(route.job ? { 202: { description: 'Accepted', ...ref('AcceptedJob') } } : {})
     }
   }
+  if (route.job) schema.headers = jobHeaders
   if (route.params !== undefined) schema.params = route.params
-  if (route.querystring !== undefined) schema.querystring = asInput(route.querystring)
+  const query = route.job ? withJobOptions(route.querystring) : route.querystring
+  if (query !== undefined) schema.querystring = asInput(query)
   if (route.files) {
     schema.consumes = ['multipart/form-data']
     schema.body = withFile(asInput(route.body ?? {}))
@@ -155,6 +212,13 @@ function documented(route: ContractRoute, tag: string) {
     schema.body = asInput(route.body)
   }
   return schema
+}
+
+/** The query that a job route takes: what it declares, and how the work is to be done. */
+function withJobOptions(querystring: object | undefined): object {
+  const declared = (querystring ?? {}) as { properties?: object }
+  const properties = { ...JobOptions.properties, ...declared.properties }
+  return { type: 'object', ...declared, properties }
 }
 
 /** The form that a file route takes: its declared fields and the file. */

@@ -1,20 +1,21 @@
 import {
   type Checked,
   compileSchema,
+  type JobOptions,
   PredictImageParam,
   PredictImagesParam,
   PredictParam
 } from '@nebula-experts/sdk/schemas'
 import type { FastifyInstance } from 'fastify'
 import { Type } from 'typebox'
-import type { JobRequest } from '../../jobs/job-service.ts'
-import { answers, ref } from '../documented-schemas.ts'
+import type { OutputFileError } from '../../jobs/output-files.ts'
+import { type AskedJob, answerJob } from '../answer-job.ts'
+import { answers, jobHeaders, ref } from '../documented-schemas.ts'
 import { handle, type RouteCall } from '../handle.ts'
 import { bodyMissing, InvalidRequest } from '../invalid-request.ts'
-import { prefersAsync, sendAccepted } from '../prefer.ts'
 import { readBody } from '../read-body.ts'
 import type { ExpertRouteContext } from '../route-context.ts'
-import { sendRunError, sendText } from '../send.ts'
+import { sendText, sendValue } from '../send.ts'
 
 const checkPredict = compileSchema<PredictParam>(PredictParam)
 const checkPredictImage = compileSchema<PredictImageParam>(PredictImageParam)
@@ -34,26 +35,23 @@ export function predictRoutes(app: FastifyInstance, context: ExpertRouteContext)
       output: body.output,
       type: 'movie',
       img_url: null,
-      output_file: null
+      output_file: body.output_file
     }
-    const request = {
-      expert,
-      kind: 'movie' as const,
-      bodies: [JSON.stringify(params)],
-      recorded: false,
-      onHangUp: call.onHangUp
-    }
-    const answer = await jobs.run(request)
-    if (answer.ok) sendText(call.response, 200, answer.text)
-    else sendRunError(call, answer, answer.isLate)
+    await answer(call, body, {
+      request: { expert, kind: 'movie', bodies: [JSON.stringify(params)] },
+      waited: { recorded: false },
+      send: (answered) => sendText(call.response, 200, answered.text),
+      showsJob: false
+    })
   })
   const movieSchema = (operationId: string, summary: string) => ({
     schema: {
       operationId,
       summary,
       tags: ['run'],
+      headers: jobHeaders,
       body: ref('PredictParam'),
-      response: answers({})
+      response: { ...answers({}), 202: accepted }
     }
   })
   app.post('/predict', movieSchema('predict_predict_post', 'Predict'), movie)
@@ -66,6 +64,7 @@ export function predictRoutes(app: FastifyInstance, context: ExpertRouteContext)
         operationId: 'predict_image_predict_image_post',
         summary: 'Predict Image',
         tags: ['run'],
+        headers: jobHeaders,
         body: ref('PredictImageParam'),
         response: { ...answers({}), 202: accepted }
       }
@@ -73,11 +72,12 @@ export function predictRoutes(app: FastifyInstance, context: ExpertRouteContext)
     handle(async (call) => {
       const body = check(checkPredictImage, call)
       const params = imageParams(body, body, extraParams(body.extra_params))
-      const request: JobRequest = { expert, kind: 'image', bodies: [params], recorded: true }
-      if (await accept(call, body.is_async, request)) return
-      const answer = await jobs.run({ ...request, onHangUp: call.onHangUp })
-      if (answer.ok) sendText(call.response, 200, answer.text)
-      else sendRunError(call, answer, answer.isLate)
+      await answer(call, body, {
+        request: { expert, kind: 'image', bodies: [params] },
+        waited: { recorded: true },
+        send: (answered) => sendText(call.response, 200, answered.text),
+        showsJob: false
+      })
     })
   )
 
@@ -88,6 +88,7 @@ export function predictRoutes(app: FastifyInstance, context: ExpertRouteContext)
         operationId: 'predict_images_predict_images_post',
         summary: 'Predict Images',
         tags: ['run'],
+        headers: jobHeaders,
         body: ref('PredictImagesParam'),
         response: {
           ...answers(Type.Object({ results: Type.Array(Type.Unknown()), jobId: Type.String() })),
@@ -99,23 +100,40 @@ export function predictRoutes(app: FastifyInstance, context: ExpertRouteContext)
       const body = check(checkPredictImages, call)
       const extra = extraParams(body.extra_params)
       const bodies = body.images.map((image) => imageParams(image, body, extra))
-      const request: JobRequest = { expert, kind: 'image', isList: true, bodies, recorded: true }
-      if (await accept(call, body.is_async, request)) return
-      const answer = await jobs.run({ ...request, onHangUp: call.onHangUp })
-      if (answer.ok) {
-        sendText(call.response, 200, `{"results":${answer.text},"jobId":"${answer.jobId}"}`)
-      } else {
-        sendRunError(call, answer, true)
-      }
+      await answer(call, body, {
+        request: { expert, kind: 'image', isList: true, bodies },
+        waited: { recorded: true },
+        send: ({ text, jobId, fileError }) => {
+          const error = fileError === undefined ? '' : `,"error":${JSON.stringify(fileError)}`
+          sendText(call.response, 200, `{"results":${text},"jobId":"${jobId}"${error}}`)
+        },
+        showsJob: true
+      })
     })
   )
 
-  /** Answers at once with the job's id when the caller wants that. */
-  async function accept(call: RouteCall, isAsync: boolean, request: JobRequest): Promise<boolean> {
-    const prefers = prefersAsync(call.raw)
-    if (!isAsync && !prefers) return false
-    sendAccepted(call, await jobs.submit(request), prefers)
-    return true
+  async function answer(
+    call: RouteCall,
+    body: JobOptions & { output: string; output_file: string | null },
+    asked: Omit<AskedJob, 'isAsync' | 'maxAttempts'>
+  ): Promise<void> {
+    if (body.output === 'file') {
+      try {
+        jobs.outputs.locate(body.output_file)
+      } catch (error) {
+        // As the family of the seed answers what it cannot do: nothing is run for it.
+        const { message } = error as OutputFileError
+        sendValue(call.response, 200, { result: null, error: message })
+        return
+      }
+    }
+    const request = { ...asked.request, priority: body.priority, timeoutMs: body.timeout_ms }
+    await answerJob(call, jobs, {
+      ...asked,
+      request,
+      isAsync: body.is_async,
+      maxAttempts: body.attempts
+    })
   }
 
   /** Checks `extra_params` against the expert's own schema, which may fill in defaults. */

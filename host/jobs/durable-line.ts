@@ -1,0 +1,330 @@
+import { setTimeout as pause } from 'node:timers/promises'
+import { type HostError, hostError } from '../errors.ts'
+import type { Logger } from '../observe/log.ts'
+import type { Expert } from '../registry/expert.ts'
+import type { WireError } from '../runtime/messages.ts'
+import { wireError } from '../runtime/wire-error.ts'
+import { type Claim, type Dispatch, LEASE_MS } from './dispatch.ts'
+import type { Job, JobEnd } from './job.ts'
+import type { JobJournal } from './job-journal.ts'
+import { beginWork, isTakenBack, type Work, type WorkOutcome } from './work.ts'
+
+/** A claimed job on its way through its expert. */
+interface Held {
+  claim: Claim
+  work: Work | null
+  canceled: WireError | null
+}
+
+export interface DurableLineOptions {
+  journal: JobJournal
+  dispatch: Dispatch
+  /** The expert of that name, if there is one. */
+  expertOf: (name: string) => Expert | undefined
+  /** How long jobs wait for an expert that does not serve, milliseconds. */
+  absentMs: number
+  /** Makes what the caller is given of what a run answered. */
+  endOf: (job: Job, outcome: WorkOutcome) => Promise<JobEnd>
+  /** A job has ended, however it did. */
+  onEnd: (job: Job) => void
+  log: Logger
+}
+
+/** Short runs are claimed ahead of their turn, by as many as an expert does in this time. */
+const CLAIM_AHEAD_MS = 20
+const MOST_AHEAD = 256
+const SHORT_RUN_MS = 2
+/** First wait of a job whose process was lost, milliseconds; each further one is four times as long. */
+const BACK_OFF_MS = 500
+const MOST_BACK_OFF_MS = 60_000
+/** Between two tries to write an end, milliseconds. */
+const WRITE_AGAIN_MS = 500
+/** Tries after which a result that the store does not take is given up, and its job fails. */
+const MOST_TRIES = 60
+const SWEEP_MS = 1000
+
+/**
+ * Takes accepted jobs out of the line as their experts have room, and sees each to its end.
+ *
+ * A claim is held from when it is taken until the end is on disk. A run that was lost with its process is
+ * tried again later, behind all others and alone in its process; one that the host itself took back
+ * waits again as it did. Of a claim that is lost, nothing that comes later counts.
+ */
+export class DurableLine {
+  readonly #options: DurableLineOptions
+  readonly #held = new Map<string, Held>()
+  readonly #heldBy = new Map<string, number>()
+  /** Experts for which a claim is under way; true when there may be more to claim after it. */
+  readonly #claiming = new Map<string, boolean>()
+  /** Since when jobs wait for an expert that does not serve. */
+  readonly #absentSince = new Map<string, number>()
+  readonly #ending = new Set<Promise<void>>()
+  readonly #sweeper: NodeJS.Timeout
+  readonly #closed = new AbortController()
+  #renewedAt = Date.now()
+  #sweeping = false
+
+  constructor(options: DurableLineOptions) {
+    this.#options = options
+    this.#sweeper = setInterval(() => void this.#sweep(), SWEEP_MS)
+    this.#sweeper.unref()
+  }
+
+  /** Claims as many waiting jobs of an expert as it has room for. Called whenever that may have changed. */
+  pump(expert: Expert): void {
+    const { name } = expert
+    // One claim at a time: what becomes free meanwhile is claimed at once by the next.
+    if (this.#claiming.has(name)) {
+      this.#claiming.set(name, true)
+      return
+    }
+    if (!expert.isServing || this.#closed.signal.aborted || this.#room(expert) <= 0) return
+    this.#claiming.set(name, false)
+    void this.#claim(expert).finally(() => {
+      const again = this.#claiming.get(name) === true
+      this.#claiming.delete(name)
+      if (again) this.pump(expert)
+    })
+  }
+
+  /** Ends a job's run, if it runs here, for `error`. */
+  cancel(jobId: string, error: WireError): void {
+    const held = this.#held.get(jobId)
+    if (held === undefined) return
+    held.canceled = error
+    held.work?.cancel(error)
+  }
+
+  /** Claims nothing more; resolves when the ends of what ran are written. The experts have stopped before. */
+  async close(): Promise<void> {
+    clearInterval(this.#sweeper)
+    this.#closed.abort()
+    await Promise.all(this.#ending)
+  }
+
+  #room(expert: Expert): number {
+    const { slots, meanRunMs } = expert
+    const ahead =
+      meanRunMs < SHORT_RUN_MS
+        ? Math.min(MOST_AHEAD, Math.floor((slots * CLAIM_AHEAD_MS) / Math.max(meanRunMs, 0.01)))
+        : 0
+    return slots + ahead - (this.#heldBy.get(expert.name) ?? 0)
+  }
+
+  async #claim(expert: Expert): Promise<void> {
+    const { name } = expert
+    try {
+      // After a long sleep of the machine the leases of what runs here come before new claims.
+      if (Date.now() - this.#renewedAt > LEASE_MS / 2) await this.#renew()
+      for (const claim of await this.#options.dispatch.claim(name, this.#room(expert))) {
+        this.#heldBy.set(name, (this.#heldBy.get(name) ?? 0) + 1)
+        const ending = this.#see(expert, claim).finally(() => this.#ending.delete(ending))
+        this.#ending.add(ending)
+      }
+    } catch (error) {
+      this.#options.log.error({ expert: name, err: error }, 'waiting jobs cannot be claimed')
+    }
+  }
+
+  /** Sees one claim to its end. Never rejects. */
+  async #see(expert: Expert, claim: Claim): Promise<void> {
+    const held: Held = { claim, work: null, canceled: null }
+    this.#held.set(claim.jobId, held)
+    try {
+      await this.#run(expert, held)
+    } catch (error) {
+      // The store does not answer: the lease runs out, or ends with this host.
+      const fields = { expert: expert.name, job_id: claim.jobId, err: error }
+      this.#options.log.error(fields, 'a job cannot be seen to its end now')
+    } finally {
+      if (this.#held.get(claim.jobId) === held) {
+        this.#held.delete(claim.jobId)
+        this.#options.journal.leave(claim.jobId)
+      }
+      this.#heldBy.set(expert.name, (this.#heldBy.get(expert.name) ?? 1) - 1)
+      this.pump(expert)
+    }
+  }
+
+  async #run(expert: Expert, held: Held): Promise<void> {
+    const { journal, log } = this.#options
+    const { claim } = held
+    const job = await journal.records.get(claim.jobId)
+    if (job === undefined || job.end !== null) {
+      await this.#options.dispatch.done(claim)
+      return
+    }
+    if (job.attempts >= job.maxAttempts) {
+      const how = 'the host ended while it ran'
+      await this.#end(job, claim, failure(hostError('HOST_JOB_LOST', [job.attempts, how])))
+      return
+    }
+    const countedBefore = job.attempts
+    job.startedAt = null
+    const outcome = held.canceled === null ? await this.#work(expert, job, held) : null
+    if (outcome === null) {
+      await this.#options.dispatch.done(claim)
+      this.#options.onEnd(job)
+      return
+    }
+    const { unfinished } = outcome
+    const again = unfinished !== null && held.canceled === null
+    if (again && isTakenBack(unfinished)) {
+      await this.#putBack(job, claim, countedBefore)
+      return
+    }
+    if (again && job.attempts < job.maxAttempts) {
+      log.warn({ expert: job.expert, job_id: job.id, attempts: job.attempts }, unfinished.message)
+      await this.#tryLater(job, claim)
+      return
+    }
+    if (!outcome.ok && !outcome.error.exposed) {
+      // Nobody waits for the answer: the log alone hears of what is not for callers.
+      const { code, message, stack } = outcome.error
+      log.error({ expert: job.expert, job_id: job.id, code, stack }, `a run failed: ${message}`)
+    }
+    const lost = again && !outcome.ok && job.maxAttempts > 1
+    const end = lost
+      ? failure(hostError('HOST_JOB_LOST', [job.attempts, unfinished.message]))
+      : await this.#options.endOf(job, outcome)
+    await this.#end(job, claim, end)
+  }
+
+  /** Has the expert do it; null when it was canceled before it could be sent. */
+  async #work(expert: Expert, job: Job, held: Held): Promise<WorkOutcome | null> {
+    const { journal } = this.#options
+    const { token, alone } = held.claim
+    const answered =
+      job.isList && job.attempts > 0 ? await journal.records.items(job.id) : undefined
+    if (held.canceled !== null) return null
+    try {
+      held.work = beginWork({
+        jobId: job.id,
+        expert,
+        kind: job.kind,
+        bodies: job.bodies,
+        isList: job.isList,
+        priority: job.priority,
+        timeoutMs: job.timeoutMs,
+        admitted: true,
+        alone,
+        ...(answered && { answered }),
+        onStart: () => journal.begun(job, token),
+        onProgress: (fraction, note) => journal.progress(job.id, { fraction, note }),
+        onLog: (line) => journal.logged(job.id, line),
+        onItem: (place, text) => journal.item(job.id, place, text, token)
+      })
+    } catch (error) {
+      // Taken out of service after the claim: the job waits for its return.
+      const { code, message, statusCode } = error as WireError
+      const refusal = { code, message, statusCode, exposed: true }
+      return { ok: false, error: refusal, unfinished: isTakenBack(refusal) ? refusal : null }
+    }
+    return held.work.outcome
+  }
+
+  async #putBack(job: Job, claim: Claim, attempts: number): Promise<void> {
+    await Promise.all([
+      this.#options.journal.waitsAgain(job, attempts, claim.token),
+      this.#options.dispatch.release(claim, { priority: job.priority, alone: claim.alone })
+    ])
+  }
+
+  async #tryLater(job: Job, claim: Claim): Promise<void> {
+    const wait = Math.min(MOST_BACK_OFF_MS, BACK_OFF_MS * 4 ** (job.attempts - 1))
+    const notBefore = Date.now() + wait
+    await Promise.all([
+      this.#options.journal.waitsAgain(job, job.attempts, claim.token),
+      this.#options.dispatch.release(claim, { priority: job.priority, alone: true, notBefore })
+    ])
+  }
+
+  /** Writes an end, however long the store takes for it: until then the claim holds its place. */
+  async #end(job: Job, claim: Claim, wanted: JobEnd): Promise<void> {
+    const { journal, dispatch, log, onEnd } = this.#options
+    let end = wanted
+    for (let tries = 1; ; tries++) {
+      try {
+        const closing = journal.close(job.id, end, claim.token)
+        await Promise.all([closing, dispatch.done(claim)])
+        if (!(await closing)) log.debug({ job_id: job.id }, 'a late end is not taken')
+        onEnd(job)
+        return
+      } catch (error) {
+        if (this.#closed.signal.aborted) throw error
+        const why = error as HostError
+        if (tries === 1) {
+          log.error({ job_id: job.id, err: why }, `an end cannot be written yet: ${why.message}`)
+        }
+        if (tries === MOST_TRIES) end = failure(why)
+        await pause(WRITE_AGAIN_MS, null, { signal: this.#closed.signal }).catch(() => {})
+      }
+    }
+  }
+
+  /** What no event tells: leases, waits that are over, experts that have been away for too long. */
+  async #sweep(): Promise<void> {
+    if (this.#sweeping) return
+    this.#sweeping = true
+    try {
+      if (Date.now() - this.#renewedAt > LEASE_MS / 3) await this.#renew()
+      const waiting = await this.#options.dispatch.waiting()
+      for (const name of this.#absentSince.keys()) {
+        if (!waiting.has(name)) this.#absentSince.delete(name)
+      }
+      for (const name of waiting.keys()) {
+        const expert = this.#options.expertOf(name)
+        const why = whyAbsent(name, expert)
+        if (why === null) {
+          this.#absentSince.delete(name)
+          if (expert !== undefined) this.pump(expert)
+        } else await this.#abandonLate(name, why)
+      }
+    } catch (error) {
+      this.#options.log.error({ err: error }, 'the line of jobs cannot be looked at')
+    } finally {
+      this.#sweeping = false
+    }
+  }
+
+  async #renew(): Promise<void> {
+    this.#renewedAt = Date.now()
+    const claims = [...this.#held.values()].map((held) => held.claim)
+    if (claims.length === 0) return
+    for (const { jobId } of await this.#options.dispatch.renew(claims)) {
+      this.cancel(jobId, wireError('HOST_CANCELED', []))
+    }
+  }
+
+  /** Ends the jobs of an expert that has been away for as long as they wait for it. */
+  async #abandonLate(name: string, why: string): Promise<void> {
+    const { absentMs, dispatch, journal } = this.#options
+    const since = this.#absentSince.get(name) ?? Date.now()
+    this.#absentSince.set(name, since)
+    if (Date.now() - since < absentMs) return
+    const end = failure(hostError('HOST_JOB_ABANDONED', [Math.round(absentMs / 1000), why]))
+    for (;;) {
+      const claims = await dispatch.claim(name, 100)
+      if (claims.length === 0) return
+      const ending = claims.map(async (claim) => {
+        const job = await journal.records.get(claim.jobId)
+        if (job === undefined) await dispatch.done(claim)
+        else await this.#end(job, claim, end)
+      })
+      await Promise.all(ending)
+    }
+  }
+}
+
+/** Why jobs of an expert may wait in vain, or null when it serves or is about to. */
+function whyAbsent(name: string, expert: Expert | undefined): string | null {
+  if (expert === undefined) return hostError('HOST_EXPERT_UNKNOWN', [name]).message
+  const states = ['WAITING', 'STOPPED', 'FAILED', 'QUARANTINED']
+  return states.includes(expert.state) ? (expert.refusal?.message ?? expert.state) : null
+}
+
+/** The end of a job that the host itself gave up. */
+export function failure(error: HostError): JobEnd {
+  const { code, message, statusCode } = error
+  return { ok: false, code, message, statusCode, exposed: true }
+}

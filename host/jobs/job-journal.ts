@@ -1,0 +1,131 @@
+import type { RunLogLine } from '../runtime/expert-instance.ts'
+import { isFinal, type Job, type JobEnd, type JobProgress } from './job.ts'
+import type { JobFeeds } from './job-feeds.ts'
+import type { JobRecords } from './job-records.ts'
+
+/** Between two writes of one job's progress, milliseconds; those who follow it hear of each at once. */
+const PROGRESS_MS = 1000
+/** A run that ends within this time of its start, milliseconds, has both written at once. */
+const BEGUN_MS = 5
+
+/** A job whose run has begun here, and what is not yet written of it. */
+interface Running {
+  token: number | undefined
+  facts: Pick<Job, 'status' | 'startedAt' | 'attempts'>
+  isWritten: boolean
+  progress: JobProgress | null
+  progressWrittenAt: number
+}
+
+/**
+ * Writes into the records what becomes of jobs that run here, and tells those who follow them.
+ */
+export class JobJournal {
+  readonly records: JobRecords
+  readonly #feeds: JobFeeds
+  readonly #onFault: (error: Error) => void
+  readonly #running = new Map<string, Running>()
+  #unwritten: string[] = []
+
+  constructor(records: JobRecords, feeds: JobFeeds, onFault: (error: Error) => void) {
+    this.records = records
+    this.#feeds = feeds
+    this.#onFault = onFault
+  }
+
+  /** A run has begun. Nobody waits for the write: what it says is seen while the run lasts. */
+  begun(job: Job, token?: number): void {
+    if (job.startedAt !== null) return
+    job.startedAt = Date.now()
+    job.attempts += 1
+    const { id, startedAt, attempts } = job
+    const facts = { status: 'running', startedAt, attempts } as const
+    const running = { token, facts, isWritten: false, progress: null, progressWrittenAt: 0 }
+    this.#running.set(id, running)
+    if (this.#unwritten.length === 0) setTimeout(() => this.#writeBegun(), BEGUN_MS)
+    this.#unwritten.push(id)
+    this.#feeds.publish(id, { type: 'status', data: { status: 'running', attempts } })
+  }
+
+  progress(id: string, progress: JobProgress): void {
+    const running = this.#running.get(id)
+    if (running === undefined) return
+    running.progress = progress
+    this.#feeds.publish(id, { type: 'progress', data: progress })
+    const now = Date.now()
+    if (now - running.progressWrittenAt < PROGRESS_MS) return
+    running.progressWrittenAt = now
+    this.#soon(this.records.patch(id, { progress }, running.token))
+  }
+
+  logged(id: string, line: RunLogLine): void {
+    this.#feeds.publish(id, { type: 'log', data: line })
+  }
+
+  item(id: string, place: number, text: string, token?: number): void {
+    this.#soon(this.records.keepItem(id, place, text, token))
+  }
+
+  /** The job waits again: what ran it is gone. `attempts` is how many runs count so far. */
+  async waitsAgain(job: Job, attempts: number, token?: number): Promise<void> {
+    this.#running.delete(job.id)
+    const patch = { status: 'queued', startedAt: null, progress: null, attempts } as const
+    await this.records.patch(job.id, patch, token)
+    this.#feeds.publish(job.id, { type: 'status', data: { status: 'queued', attempts } })
+  }
+
+  /** @returns false when the job has ended before: its first end stands */
+  async close(id: string, end: JobEnd, token?: number): Promise<boolean> {
+    const running = this.#running.get(id)
+    const status = end.ok ? 'succeeded' : end.code === 'HOST_CANCELED' ? 'canceled' : 'failed'
+    const closed = await this.records.patch(
+      id,
+      {
+        ...(running?.isWritten === false && running.facts),
+        ...(running?.progress && { progress: running.progress }),
+        status,
+        finishedAt: stamp(),
+        end
+      },
+      token
+    )
+    this.#running.delete(id)
+    if (closed) this.#feeds.publish(id, { type: 'end', data: { status, end } })
+    return closed
+  }
+
+  /** What becomes of its run is no longer seen to here. */
+  leave(id: string): void {
+    this.#running.delete(id)
+  }
+
+  /** The job as it stands now: what runs here is ahead of its record. */
+  asItStands(job: Job): Job {
+    const running = this.#running.get(job.id)
+    if (running === undefined || isFinal(job.status)) return job
+    return { ...job, ...running.facts, progress: running.progress ?? job.progress }
+  }
+
+  #writeBegun(): void {
+    const ids = this.#unwritten
+    this.#unwritten = []
+    for (const id of ids) {
+      const running = this.#running.get(id)
+      if (running === undefined || running.isWritten) continue
+      running.isWritten = true
+      this.#soon(this.records.patch(id, running.facts, running.token))
+    }
+  }
+
+  #soon(write: Promise<unknown>): void {
+    write.catch((error) => this.#onFault(error))
+  }
+}
+
+let last = 0
+
+/** Epoch milliseconds that never come twice, so that listings keep the order of one millisecond. */
+export function stamp(): number {
+  last = Math.max(Date.now(), last + 0.001)
+  return last
+}

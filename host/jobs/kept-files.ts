@@ -1,0 +1,53 @@
+import { copyFile, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+
+/**
+ * Files that belong to jobs, each job's under its id: they stay, whatever becomes of the host, until
+ * they are removed.
+ */
+export class KeptFiles {
+  readonly #root: string
+
+  /** @param root - a folder of its own, made when it is needed */
+  constructor(root: string) {
+    this.#root = root
+  }
+
+  /** Where the file or folder of that job is. */
+  pathOf(jobId: string): string {
+    return join(this.#root, jobId)
+  }
+
+  /**
+   * Takes over a file or a folder of files; all of it is on disk when this resolves.
+   * @param options.copy - leave the original where it is
+   * @returns where it is now
+   */
+  async keep(source: string, jobId: string, options: { copy?: boolean } = {}): Promise<string> {
+    const target = this.pathOf(jobId)
+    await mkdir(this.#root, { recursive: true })
+    if (options.copy === true) await copyFile(source, target)
+    else await rename(source, target)
+    if ((await stat(target)).isDirectory()) {
+      for (const file of await readdir(target)) await sync(join(target, file))
+    }
+    for (const path of [target, this.#root, dirname(this.#root)]) await sync(path)
+    return target
+  }
+
+  async remove(jobId: string): Promise<void> {
+    await rm(this.pathOf(jobId), { recursive: true, force: true })
+  }
+
+  /** Removes those that nobody will ask for. */
+  async sweep(isWanted: (jobId: string) => Promise<boolean>): Promise<void> {
+    for (const name of await readdir(this.#root).catch(() => [])) {
+      if (!(await isWanted(name))) await this.remove(name)
+    }
+  }
+}
+
+async function sync(path: string): Promise<void> {
+  const handle = await open(path, 'r')
+  await handle.sync().finally(() => handle.close())
+}

@@ -1,0 +1,382 @@
+import { HostError } from '../errors.ts'
+import type { Row, SqliteStore, SqlValue, Statement } from '../sqlite/sqlite-store.ts'
+import {
+  isFinal,
+  type Job,
+  type JobEnd,
+  type JobPatch,
+  type JobStatus,
+  jobStatuses,
+  keptBytes
+} from './job.ts'
+import type { JobQuery, JobRecords, Retention } from './job-records.ts'
+
+type Run = SqliteStore['run']
+
+/** What never changes and is never asked for; as JSON, which keeps any string that JavaScript has. */
+type Fixed = Pick<
+  Job,
+  'expertVersion' | 'kind' | 'isList' | 'timeoutMs' | 'maxAttempts' | 'upload' | 'retryOf'
+> & { fingerprint: string | null }
+
+const ENDS = jobStatuses.filter(isFinal)
+const LIVES = "status IN ('queued', 'running')"
+/** With the parameter of `fence`. */
+const WRITABLE = `${LIVES} AND token <= ?`
+const WITH_TEXTS = `
+  LEFT JOIN bodies ON bodies.job = jobs.num LEFT JOIN ends ON ends.job = jobs.num`
+const COLUMNS = `
+  id, expert, key, status, priority, created_at, started_at, finished_at, attempts, fixed, progress,
+  bodies.texts AS bodies, ends.facts AS end_facts, ends.text AS end_text`
+/** Of each final state those that ended first: each a stretch of an index. */
+const OLDEST = ENDS.map(
+  (status) => `SELECT * FROM (SELECT num, changed, bytes FROM jobs WHERE status = '${status}'
+    ORDER BY changed LIMIT ?)`
+).join(' UNION ALL ')
+/** A control character that JSON never has as it is. */
+const BETWEEN_BODIES = '\x1e'
+/** Finished jobs that one statement deletes: the thread must not be busy with it for long. */
+const STEP = 100
+
+/** Jobs in an SQLite file. */
+export class SqliteJobRecords implements JobRecords {
+  readonly #run: Run
+  readonly #retention: Retention
+  readonly #now: () => number
+  #lastNum: number
+  #finished: number
+  #finishedBytes: number
+  #eviction: Promise<void> | null = null
+  #sacrifice: Promise<number> | null = null
+
+  private constructor(run: Run, retention: Retention, now: () => number, counts: Row) {
+    this.#run = run
+    this.#retention = retention
+    this.#now = now
+    this.#lastNum = counts['last_num'] as number
+    this.#finished = counts['finished'] as number
+    this.#finishedBytes = counts['finished_bytes'] as number
+  }
+
+  static async open(options: {
+    run: Run
+    retention: Retention
+    now: () => number
+  }): Promise<SqliteJobRecords> {
+    const { run, retention, now } = options
+    const [counts] = await run({
+      sql: `SELECT count(*) AS finished, coalesce(sum(bytes), 0) AS finished_bytes,
+              (SELECT coalesce(max(num), 0) FROM jobs) AS last_num
+            FROM jobs WHERE NOT ${LIVES}`
+    })
+    const records = new SqliteJobRecords(run, retention, now, counts?.rows[0] as Row)
+    await records.#evict()
+    return records
+  }
+
+  async create(job: Job): Promise<Job | null> {
+    const key = job.idempotency === null ? null : JSON.stringify(job.idempotency.key)
+    for (;;) {
+      const [created] = await this.#run(...insertion(job, key, ++this.#lastNum))
+      if (created?.changes === 1) return null
+      const [found] = await this.#run({
+        sql: `SELECT ${COLUMNS}, (NOT ${LIVES} AND changed <= ?) AS is_over
+              FROM jobs ${WITH_TEXTS} WHERE id = ? OR (expert = ? AND key = ?)`,
+        params: [this.#horizon(), job.id, job.expert, key]
+      })
+      const rows = found?.rows as Row[]
+      if (rows.some((row) => row['is_over'] === 1)) {
+        await this.expire(this.#now())
+        continue
+      }
+      const holder = rows.find((row) => row['expert'] === job.expert && row['key'] === key)
+      if (key !== null && holder !== undefined) return jobOf(holder)
+      if (rows.length > 0) throw new Error(`There is a job ${job.id} already`)
+      // What was in the way has gone between the two calls.
+    }
+  }
+
+  async get(id: string): Promise<Job | undefined> {
+    // Ids come from callers' URLs; the store refuses these.
+    if (id.includes('\0')) return undefined
+    const [found] = await this.#run({
+      sql: `SELECT ${COLUMNS} FROM jobs ${WITH_TEXTS} WHERE id = ? AND (${LIVES} OR changed > ?)`,
+      params: [id, this.#horizon()]
+    })
+    const row = found?.rows[0]
+    return row === undefined ? undefined : jobOf(row)
+  }
+
+  async patch(id: string, patch: JobPatch, token = 0): Promise<boolean> {
+    const results = await this.insist(...change(id, patch, token))
+    const row = results.at(-1)?.rows[0]
+    if (row === undefined) return false
+    if (isFinal(row['status'] as JobStatus)) {
+      this.#finished += 1
+      this.#finishedBytes += row['bytes'] as number
+      await this.#evict()
+    }
+    return true
+  }
+
+  async list(query: JobQuery): Promise<Job[]> {
+    const { expert, statuses = jobStatuses, before = Number.POSITIVE_INFINITY } = query
+    if (statuses.length === 0) return []
+    const limit = Math.max(0, Math.min(query.limit, Number.MAX_SAFE_INTEGER))
+    const horizon = this.#horizon()
+    // Each state is a stretch of an index, read from its end: what is not given is not touched.
+    const stretch = `SELECT * FROM (SELECT num, changed FROM jobs
+      WHERE status = ? ${expert === undefined ? '' : 'AND expert = ?'} AND changed < ? AND changed > ?
+      ORDER BY changed DESC LIMIT ?)`
+    const stretches = [...new Set(statuses)].map((status): Statement => {
+      const after = isFinal(status) ? horizon : Number.NEGATIVE_INFINITY
+      const of = expert === undefined ? [] : [expert]
+      return { sql: stretch, params: [status, ...of, before, after, limit] }
+    })
+    const [page] = await this.#run({
+      sql: `SELECT ${COLUMNS} FROM (
+              ${stretches.map(({ sql }) => sql).join(' UNION ALL ')} ORDER BY changed DESC LIMIT ?
+            ) AS page JOIN jobs ON jobs.num = page.num ${WITH_TEXTS}
+            ORDER BY page.changed, page.num`,
+      params: [...stretches.flatMap(({ params = [] }) => params), limit]
+    })
+    return (page?.rows ?? []).map(jobOf)
+  }
+
+  async count(expert?: string): Promise<Record<JobStatus, number>> {
+    const [found] = await this.#run({
+      sql: `SELECT status, count(*) AS jobs FROM jobs
+            WHERE ${expert === undefined ? '' : 'expert = ? AND'} (${LIVES} OR changed > ?)
+            GROUP BY status`,
+      params: expert === undefined ? [this.#horizon()] : [expert, this.#horizon()]
+    })
+    const counts = { queued: 0, running: 0, succeeded: 0, failed: 0, canceled: 0 }
+    for (const row of found?.rows ?? []) {
+      counts[row['status'] as JobStatus] = row['jobs'] as number
+    }
+    return counts
+  }
+
+  async keepItem(id: string, place: number, text: string, token = 0): Promise<boolean> {
+    const [, kept] = await this.insist(
+      {
+        sql: `UPDATE jobs SET token = ? WHERE id = ? AND ${LIVES} AND token < ?`,
+        params: [token, id, token]
+      },
+      {
+        sql: `INSERT INTO items (job, place, text) SELECT num, ?, ? FROM jobs
+              WHERE id = ? AND ${WRITABLE}
+              ON CONFLICT (job, place) DO UPDATE SET text = excluded.text`,
+        params: [place, text, id, fence(token)]
+      }
+    )
+    return kept?.changes === 1
+  }
+
+  async items(id: string): Promise<Map<number, string>> {
+    const [found] = await this.#run({
+      sql: `SELECT place, text FROM items WHERE job = (SELECT num FROM jobs WHERE id = ?)
+            ORDER BY place`,
+      params: [id]
+    })
+    const rows = found?.rows ?? []
+    return new Map(rows.map((row) => [row['place'] as number, row['text'] as string]))
+  }
+
+  async expire(now: number): Promise<number> {
+    if (this.#finished === 0) return 0
+    let gone = 0
+    for (;;) {
+      const step = await this.#forget(
+        `SELECT num FROM jobs WHERE NOT ${LIVES} AND status IN (${ENDS.map(() => '?').join()})
+         AND changed <= ? LIMIT ?`,
+        [...ENDS, now - this.#retention.keepMs, STEP]
+      )
+      gone += step
+      if (step < STEP) return gone
+    }
+  }
+
+  /**
+   * Runs what ends or carries on accepted work. A full store makes room with the oldest finished jobs
+   * that it keeps.
+   *
+   * @throws HostError HOST_STORE_FULL when none are left
+   */
+  async insist(...statements: Statement[]): ReturnType<Run> {
+    for (let count = 4; ; count = Math.min(count * 4, 1024)) {
+      try {
+        return await this.#run(...statements)
+      } catch (error) {
+        if (!(error instanceof HostError && error.code === 'HOST_STORE_FULL')) throw error
+        // One for all who meet the full store at once.
+        this.#sacrifice ??= this.#forgetOldest(count, 0).finally(() => {
+          this.#sacrifice = null
+        })
+        if ((await this.#sacrifice) === 0) throw error
+      }
+    }
+  }
+
+  /** Jobs that ended then or before are past their time. */
+  #horizon(): number {
+    return this.#now() - this.#retention.keepMs
+  }
+
+  /** Deletes the oldest ends that are over the bounds, for all who wait for it at once. */
+  #evict(): Promise<void> {
+    if (!this.#isOver()) return Promise.resolve()
+    this.#eviction ??= this.#evictSurplus()
+    return this.#eviction
+  }
+
+  #isOver(): boolean {
+    const { maxFinished, maxFinishedBytes } = this.#retention
+    return this.#finished > maxFinished || this.#finishedBytes > maxFinishedBytes
+  }
+
+  async #evictSurplus(): Promise<void> {
+    const { maxFinished, maxFinishedBytes } = this.#retention
+    try {
+      while (this.#isOver()) {
+        const count = this.#finished - maxFinished
+        const gone = await this.#forgetOldest(count, this.#finishedBytes - maxFinishedBytes)
+        if (gone === 0) return
+      }
+    } catch {
+      // The end that brought the surplus is written: that is what its writer must hear. The next tries again.
+    } finally {
+      this.#eviction = null
+    }
+  }
+
+  /** Deletes at least so many finished jobs or bytes of them, if it can be in one step. */
+  #forgetOldest(count: number, bytes: number): Promise<number> {
+    const limit = Math.max(STEP, count)
+    return this.#forget(
+      `SELECT num FROM (
+         SELECT num, row_number() OVER age AS rank, sum(bytes) OVER age - bytes AS before
+         FROM (${OLDEST} ORDER BY changed, num LIMIT ?)
+         WINDOW age AS (ORDER BY changed, num ROWS UNBOUNDED PRECEDING)
+       ) WHERE rank <= ? OR before < ?`,
+      [...ENDS.map(() => limit), limit, count, bytes]
+    )
+  }
+
+  async #forget(which: string, params: SqlValue[]): Promise<number> {
+    const [deleted] = await this.#run({
+      sql: `DELETE FROM jobs WHERE num IN (${which}) RETURNING bytes`,
+      params
+    })
+    const rows = deleted?.rows ?? []
+    this.#finished -= rows.length
+    for (const row of rows) this.#finishedBytes -= row['bytes'] as number
+    return rows.length
+  }
+}
+
+/** A job's rows; none of them when its id or its key is taken. */
+function insertion(job: Job, key: string | null, num: number): Statement[] {
+  const { expertVersion, kind, isList, timeoutMs, maxAttempts, upload, retryOf } = job
+  const fingerprint = job.idempotency?.fingerprint ?? null
+  const fixed: Fixed = {
+    expertVersion,
+    kind,
+    isList,
+    timeoutMs,
+    maxAttempts,
+    upload,
+    retryOf,
+    fingerprint
+  }
+  const { id, expert, status, priority, createdAt, startedAt, attempts } = job
+  const progress = jsonOf(job.progress)
+  return [
+    {
+      sql: `INSERT INTO jobs (num, id, expert, key, status, priority, created_at, changed, started_at,
+              attempts, bytes, fixed, progress)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+      params: [
+        ...[num, id, expert, key, status, priority, createdAt, createdAt, startedAt],
+        ...[attempts, keptBytes(job), JSON.stringify(fixed), progress]
+      ]
+    },
+    {
+      sql: 'INSERT INTO bodies (job, texts) SELECT num, ? FROM jobs WHERE num = ?',
+      params: [job.bodies.join(BETWEEN_BODIES), num]
+    }
+  ]
+}
+
+/** What a patch writes; the last statement gives the row if it may be written. */
+function change(id: string, patch: JobPatch, token: number): Statement[] {
+  const assignments = ['token = max(token, ?)']
+  const params: SqlValue[] = [token]
+  const set = (assignment: string, value: SqlValue | undefined) => {
+    if (value === undefined) return
+    assignments.push(assignment)
+    params.push(value)
+  }
+  set('status = ?', patch.status)
+  set('started_at = ?', patch.startedAt)
+  set('finished_at = ?', patch.finishedAt)
+  set('changed = coalesce(?, created_at)', patch.finishedAt)
+  set('attempts = ?', patch.attempts)
+  if (patch.progress !== undefined) set('progress = ?', jsonOf(patch.progress))
+  const statements: Statement[] = []
+  const { end } = patch
+  if (end !== undefined && end !== null) {
+    const { text, ...facts } = end.ok ? end : { ...end, text: null }
+    set('bytes = bytes + ?', text?.length)
+    statements.push({
+      sql: `INSERT INTO ends (job, facts, text) SELECT num, ?, ? FROM jobs
+            WHERE id = ? AND ${WRITABLE}
+            ON CONFLICT (job) DO UPDATE SET facts = excluded.facts, text = excluded.text`,
+      params: [JSON.stringify(facts), text, id, fence(token)]
+    })
+  }
+  statements.push({
+    sql: `UPDATE jobs SET ${assignments.join(', ')} WHERE id = ? AND ${WRITABLE}
+          RETURNING status, bytes`,
+    params: [...params, id, fence(token)]
+  })
+  return statements
+}
+
+/** Those who write without a token are let through. */
+function fence(token: number): number {
+  return token > 0 ? token : Number.MAX_SAFE_INTEGER
+}
+
+function jsonOf(value: object | null): string | null {
+  return value === null ? null : JSON.stringify(value)
+}
+
+function jobOf(row: Row): Job {
+  const { fingerprint, ...fixed } = JSON.parse(row['fixed'] as string) as Fixed
+  const key = row['key'] as string | null
+  const bodies = row['bodies'] as string
+  const progress = row['progress'] as string | null
+  return {
+    id: row['id'] as string,
+    expert: row['expert'] as string,
+    ...fixed,
+    bodies: bodies === '' ? [] : bodies.split(BETWEEN_BODIES),
+    priority: row['priority'] as number,
+    idempotency: key === null ? null : { key: JSON.parse(key), fingerprint: fingerprint as string },
+    createdAt: row['created_at'] as number,
+    status: row['status'] as JobStatus,
+    startedAt: row['started_at'] as number | null,
+    finishedAt: row['finished_at'] as number | null,
+    progress: progress === null ? null : JSON.parse(progress),
+    attempts: row['attempts'] as number,
+    end: endOf(row)
+  }
+}
+
+function endOf(row: Row): JobEnd | null {
+  const facts = row['end_facts'] as string | null
+  if (facts === null) return null
+  const text = row['end_text'] as string | null
+  return text === null ? JSON.parse(facts) : { ...JSON.parse(facts), text }
+}

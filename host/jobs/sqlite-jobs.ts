@@ -1,0 +1,148 @@
+import { hostError } from '../errors.ts'
+import type { Logger } from '../observe/log.ts'
+import { SqliteStore, type Statement, StoreError } from '../sqlite/sqlite-store.ts'
+import type { Dispatch } from './dispatch.ts'
+import type { JobRecords, Retention } from './job-records.ts'
+import { SqliteDispatch } from './sqlite-dispatch.ts'
+import { SqliteJobRecords } from './sqlite-job-records.ts'
+
+/** Jobs and their line, in one file of this host. */
+export interface SqliteJobs {
+  records: JobRecords
+  dispatch: Dispatch
+  /** Why the file cannot be used any more, or null. */
+  readonly failure: Error | null
+  close(): Promise<void>
+}
+
+// SQLite writes a whole row when one column changes, and reads past long ones: so texts of any length
+// are in tables of their own, and `jobs` has only what is short.
+const MIGRATIONS = [
+  `
+  CREATE TABLE jobs (
+    num INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    expert TEXT NOT NULL,
+    key TEXT,
+    status TEXT NOT NULL,
+    priority REAL NOT NULL,
+    created_at REAL NOT NULL,
+    started_at REAL,
+    finished_at REAL,
+    changed REAL NOT NULL,
+    attempts INTEGER NOT NULL,
+    token INTEGER NOT NULL DEFAULT 0,
+    bytes INTEGER NOT NULL,
+    fixed TEXT NOT NULL,
+    progress TEXT
+  ) STRICT;
+  CREATE UNIQUE INDEX jobs_by_key ON jobs (expert, key) WHERE key IS NOT NULL;
+  CREATE INDEX jobs_by_change ON jobs (status, changed);
+  CREATE INDEX jobs_of_expert ON jobs (expert, status, changed);
+
+  CREATE TABLE bodies (job INTEGER PRIMARY KEY, texts TEXT NOT NULL) STRICT;
+  CREATE TABLE ends (job INTEGER PRIMARY KEY, facts TEXT NOT NULL, text TEXT) STRICT;
+  CREATE TABLE items (
+    job INTEGER NOT NULL,
+    place INTEGER NOT NULL,
+    text TEXT NOT NULL,
+    PRIMARY KEY (job, place)
+  ) STRICT;
+  CREATE TRIGGER job_ends AFTER UPDATE OF status ON jobs
+  WHEN NEW.status NOT IN ('queued', 'running') BEGIN
+    DELETE FROM items WHERE job = NEW.num;
+  END;
+  CREATE TRIGGER job_goes AFTER DELETE ON jobs BEGIN
+    DELETE FROM bodies WHERE job = OLD.num;
+    DELETE FROM ends WHERE job = OLD.num;
+    DELETE FROM items WHERE job = OLD.num;
+  END;
+
+  CREATE TABLE line (
+    job TEXT PRIMARY KEY,
+    expert TEXT NOT NULL,
+    alone INTEGER NOT NULL,
+    priority REAL NOT NULL,
+    seq INTEGER NOT NULL,
+    not_before REAL NOT NULL,
+    token INTEGER NOT NULL,
+    lease_until REAL
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX line_waiting ON line (expert, alone, priority DESC, seq, not_before)
+    WHERE lease_until IS NULL;
+  CREATE INDEX line_claimed ON line (lease_until) WHERE lease_until IS NOT NULL;
+  `
+]
+
+/** The file is this host's alone: who claimed from it before is gone, and what ran for it was lost. */
+const RECOVERY: Statement[] = [
+  { sql: 'UPDATE line SET lease_until = NULL WHERE lease_until IS NOT NULL' },
+  {
+    sql: `UPDATE jobs SET status = 'queued', started_at = NULL, progress = NULL
+          WHERE status = 'running'`
+  },
+  // A host may die between the record and its place in the line.
+  {
+    sql: `DELETE FROM line WHERE NOT EXISTS (
+            SELECT 1 FROM jobs WHERE id = line.job AND status = 'queued')`
+  },
+  {
+    sql: `INSERT INTO line (job, expert, alone, priority, seq, not_before, token)
+          SELECT id, expert, 0, priority,
+            (SELECT coalesce(max(seq), 0) FROM line) + row_number() OVER (ORDER BY num), 0, token
+          FROM jobs
+          WHERE status = 'queued' AND NOT EXISTS (SELECT 1 FROM line WHERE job = jobs.id)`
+  }
+]
+
+/**
+ * Opens the jobs of a file, or makes it. What was claimed or running when the host before ended waits
+ * again, in its old place.
+ *
+ * @param options.maxBytes - how large the file may grow
+ * @throws StoreError and the other errors of `SqliteStore.open`
+ */
+export async function openSqliteJobs(options: {
+  path: string
+  retention: Retention
+  log: Logger
+  maxBytes?: number
+  now?: () => number
+}): Promise<SqliteJobs> {
+  const { path, retention, log, maxBytes, now = Date.now } = options
+  const store = await SqliteStore.open({ path, migrations: MIGRATIONS, log, maxBytes })
+  const run: SqliteStore['run'] = async (...statements) => {
+    try {
+      return await store.run(...statements)
+    } catch (error) {
+      throw withCode(error as Error)
+    }
+  }
+  try {
+    const [unclaimed, , orphaned, put] = await store.run(...RECOVERY)
+    const records = await SqliteJobRecords.open({ run, retention, now })
+    const insist: SqliteStore['run'] = (...statements) => records.insist(...statements)
+    const dispatch = await SqliteDispatch.open({ run, insist, now })
+    const counts = { lost: unclaimed?.changes, unknown: orphaned?.changes, missing: put?.changes }
+    if (Object.values(counts).some((count) => count !== 0)) {
+      log.info({ path, ...counts }, 'jobs of the host before wait again')
+    }
+    return {
+      records,
+      dispatch,
+      get failure() {
+        return store.failure
+      },
+      close: () => store.close()
+    }
+  } catch (error) {
+    await store.close()
+    throw error
+  }
+}
+
+function withCode(error: Error): Error {
+  return error instanceof StoreError && error.kind === 'full'
+    ? hostError('HOST_STORE_FULL', [], { cause: error })
+    : hostError('HOST_STORE_FAILED', [error.message], { cause: error })
+}

@@ -1,0 +1,159 @@
+import type { Expert } from '../registry/expert.ts'
+import { misfitOf } from '../registry/misfit.ts'
+import type { Run, RunLogLine, RunOutcome } from '../runtime/expert-instance.ts'
+import type { CallKind, WireError } from '../runtime/messages.ts'
+import { wireError } from '../runtime/wire-error.ts'
+import { type ItemOutcome, runList } from './run-list.ts'
+
+/** What an expert is to do, and who hears of it. */
+export interface WorkOrder {
+  jobId: string
+  expert: Expert
+  kind: CallKind
+  /** Parameters as JSON: one text, or one for each item of a list. */
+  bodies: string[]
+  isList: boolean
+  priority: number
+  /** How long one run may take; null for the expert's own setting alone. */
+  timeoutMs: number | null
+  /**
+   * Accepted earlier: it is not bounded by the expert's queue, and is checked against the contract of
+   * the version that serves now.
+   */
+  admitted?: boolean
+  /** Nothing else may run in its process. */
+  alone?: boolean
+  /** Answers to items of the list that need not run again. */
+  answered?: Map<number, string>
+  onStart?: () => void
+  onProgress?: ((fraction: number, note: string | null) => void) | undefined
+  onLog?: ((line: RunLogLine) => void) | undefined
+  /** An item has its answer for good. */
+  onItem?: (place: number, text: string) => void
+}
+
+/** Work that an expert has taken. */
+export interface Work {
+  outcome: Promise<WorkOutcome>
+  /** Ends it for `error`, wherever it is. */
+  cancel(error: WireError): void
+}
+
+/** How work ended; `unfinished` says why some items of a list, or all, could be run again. */
+export type WorkOutcome = RunOutcome & { unfinished: WireError | null; fileError?: string }
+
+/** Errors that say nothing of the call itself: the host took its process away. */
+const TAKEN_BACK = new Set([
+  'HOST_EXPERT_DRAINED',
+  'HOST_EXPERT_NOT_READY',
+  'HOST_EXPERT_ABSENT',
+  'HOST_QUEUE_FULL'
+])
+const LOST = 'HOST_EXPERT_EXITED'
+
+/** True when the host took the run back before its end: it was no attempt. */
+export function isTakenBack(error: WireError): boolean {
+  return TAKEN_BACK.has(error.code)
+}
+
+function mayRunAgain(error: WireError): boolean {
+  return isTakenBack(error) || error.code === LOST
+}
+
+/** Sends work to its expert. @throws HostError when the expert does not take it */
+export function beginWork(order: WorkOrder): Work {
+  const { expert, kind, bodies, admitted = false } = order
+  const runs = new Set<Run>()
+  let canceled: WireError | null = null
+  const send = (as: CallKind, body: string, bounded: boolean, reports: boolean) => {
+    if (canceled !== null) return Promise.resolve<RunOutcome>({ ok: false, error: canceled })
+    const run = makeRun(order, as, body)
+    runs.add(run)
+    const outcome = new Promise<RunOutcome>((resolve) => {
+      run.done = (ended) => {
+        runs.delete(run)
+        resolve(ended)
+      }
+    })
+    if (reports) run.onProgress = order.onProgress
+    const misfit = admitted ? run.refit?.() : null
+    // Outside of the promise's executor: a refusal is thrown to the caller of this function.
+    if (misfit) run.done({ ok: false, error: misfit })
+    else expert.submit(run, { bounded, priority: order.priority })
+    return outcome
+  }
+
+  let outcome: Promise<WorkOutcome>
+  if (!order.isList) {
+    outcome = send(kind, bodies[0] as string, !admitted, true).then(asWhole)
+  } else if (expert.contract?.predictsLists === true && bodies.length > 0) {
+    outcome = send('images', `[${bodies.join(',')}]`, !admitted, true).then(asWhole)
+  } else {
+    outcome = runList({
+      bodies,
+      answered: order.answered ?? new Map(),
+      parallel: expert.slots,
+      runItem: (body, first) => send('image', body, first && !admitted, false),
+      onItem: (place, item) => {
+        if (item.ok || !mayRunAgain(item.error)) order.onItem?.(place, textOf(item))
+      },
+      onProgress: (fraction) => order.onProgress?.(fraction, null)
+    }).then((items) =>
+      canceled === null ? asList(items) : asWhole({ ok: false, error: canceled })
+    )
+  }
+  const cancel = (error: WireError) => {
+    canceled = error
+    for (const run of [...runs]) expert.cancel(run, error)
+  }
+  return { outcome, cancel }
+}
+
+function asWhole(outcome: RunOutcome): WorkOutcome {
+  const unfinished = !outcome.ok && mayRunAgain(outcome.error) ? outcome.error : null
+  return { ...outcome, unfinished }
+}
+
+function asList(items: ItemOutcome[]): WorkOutcome {
+  const unfinished = items.flatMap((item) =>
+    item.ok || !mayRunAgain(item.error) ? [] : item.error
+  )
+  const lost = unfinished.find((error) => error.code === LOST)
+  return {
+    ok: true,
+    text: `[${items.map(textOf).join(',')}]`,
+    head: null,
+    unfinished: lost ?? unfinished[0] ?? null
+  }
+}
+
+/** An item's answer, or its own error in its place. */
+function textOf(item: ItemOutcome): string {
+  if (item.ok) return item.text
+  return JSON.stringify({ result: null, error: item.error.message, code: item.error.code })
+}
+
+function makeRun(order: WorkOrder, kind: CallKind, body: string): Run {
+  const { expert, jobId } = order
+  const limits = [order.timeoutMs, expert.settings.timeout_ms].filter(
+    (ms) => typeof ms === 'number'
+  )
+  return {
+    kind,
+    jobId,
+    body,
+    priority: order.priority,
+    timeoutMs: limits.length === 0 ? null : Math.min(...limits),
+    alone: order.alone === true,
+    reruns: 0,
+    resends: 0,
+    onStart: order.onStart,
+    onLog: order.onLog,
+    refit: () => {
+      const { contract } = expert
+      const why = contract === null ? null : misfitOf(contract, kind, body)
+      return why === null ? null : wireError('HOST_EXPERT_CHANGED', [expert.name, why])
+    },
+    done: () => {}
+  }
+}
