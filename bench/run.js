@@ -3,7 +3,9 @@ import { parseArgs } from 'node:util'
 
 const benches = {
   overhead: () => import('./overhead.js'),
-  'event-loop': () => import('./event-loop.js')
+  'event-loop': () => import('./event-loop.js'),
+  'durable-jobs': () => import('./durable-jobs.js'),
+  'kept-jobs': () => import('./kept-jobs.js')
 }
 
 const { values, positionals } = parseArgs({

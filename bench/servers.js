@@ -61,3 +61,5 @@ export function cpuOf(pid) {
 }
 
 export const noop = path('fixtures/noop')
+/** Holds movies named `hold` until a file is there. */
+export const gated = path('fixtures/gated')

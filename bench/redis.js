@@ -1,0 +1,53 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+
+/**
+ * A Redis of its own on a free port of loopback, that keeps what it is told.
+ * @param appendfsync - `always`: on disk before it answers; `everysec`: a second later
+ * @returns null when there is no redis-server on this machine
+ */
+export async function startRedis(appendfsync) {
+  const dir = await mkdtemp(join(tmpdir(), 'nebula-bench-redis-'))
+  const port = await freePort()
+  const child = spawn(
+    'redis-server',
+    [
+      ...['--port', String(port), '--bind', '127.0.0.1', '--dir', dir, '--save', ''],
+      ...['--appendonly', 'yes', '--appendfsync', appendfsync]
+    ],
+    { stdio: ['ignore', 'pipe', 'inherit'] }
+  )
+  const remove = () => rm(dir, { recursive: true, force: true })
+  const isThere = await new Promise((resolve, reject) => {
+    child.once('error', (error) => (error.code === 'ENOENT' ? resolve(false) : reject(error)))
+    createInterface({ input: child.stdout }).on('line', (line) => {
+      if (line.includes('Ready to accept connections')) resolve(true)
+    })
+  })
+  if (!isThere) {
+    await remove()
+    return null
+  }
+  return {
+    port,
+    stop: async () => {
+      child.kill('SIGTERM')
+      await once(child, 'exit')
+      await remove()
+    }
+  }
+}
+
+async function freePort() {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address()
+  server.close()
+  await once(server, 'close')
+  return port
+}
