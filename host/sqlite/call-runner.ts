@@ -1,5 +1,12 @@
 import type { Database, PreparedStatement } from './database.ts'
-import type { EncodedCall, EncodedResult, Outcome, SqlValue } from './messages.ts'
+import type {
+  Batch,
+  EncodedCall,
+  EncodedResult,
+  NamedColumns,
+  Outcome,
+  SqlValue
+} from './messages.ts'
 import { kindOf, StoreError } from './store-error.ts'
 
 const STATEMENTS_KEPT = 200
@@ -10,29 +17,39 @@ interface Prepared {
   statement: PreparedStatement
   /** Of the rows that it gives; empty if it gives none. */
   columns: string[]
-  isQuery: boolean
+  /** What it gives are the rows that it changed. */
+  givesChanged: boolean
   changesSchema: boolean
 }
 
 /** Runs the calls of a batch, all with one commit if it can be, and each of them wholly or not at all. */
 export class CallRunner {
   readonly #database: Database
-  /** The one used last is the last. */
-  readonly #prepared = new Map<string, Prepared>()
+  /** All that was ever sent; its place is its number. */
+  readonly #sql: string[] = []
+  /** By number of SQL, at most `STATEMENTS_KEPT`. */
+  readonly #prepared = new Map<number, Prepared>()
+  /** Columns that the host has not been told. */
+  readonly #untold = new Map<number, string[]>()
   readonly #begin: PreparedStatement
   readonly #commit: PreparedStatement
-  readonly #counts: PreparedStatement
 
   constructor(database: Database) {
     this.#database = database
     // Not IMMEDIATE: a batch that only reads then writes nothing, and nobody else can take the lock.
     this.#begin = database.prepare('BEGIN')
     this.#commit = database.prepare('COMMIT')
-    this.#counts = database.prepare('SELECT changes(), total_changes()')
-    this.#counts.setReturnArrays(true)
   }
 
-  run(calls: EncodedCall[]): Outcome[] {
+  runBatch({ calls, sql }: Batch): [Outcome[], NamedColumns[]] {
+    this.#sql.push(...sql)
+    const outcomes = this.#run(calls)
+    const columns = [...this.#untold]
+    this.#untold.clear()
+    return [outcomes, columns]
+  }
+
+  #run(calls: EncodedCall[]): Outcome[] {
     try {
       return this.#inTransaction(() => calls.map((call) => this.#runCall(call)))
     } catch (error) {
@@ -46,7 +63,7 @@ export class CallRunner {
       return this.#inTransaction(() => calls.map((call) => this.#runGuarded(call)))
     } catch {
       // The disk is full, or fails. What cannot be kept together may be kept one by one.
-      return calls.flatMap((call) => this.run([call]))
+      return calls.flatMap((call) => this.#run([call]))
     }
   }
 
@@ -89,55 +106,47 @@ export class CallRunner {
   #runCall(call: EncodedCall): EncodedResult[] {
     const results: EncodedResult[] = []
     for (let at = 0; at < call.length; ) {
-      const sql = call[at] as string
       const end = at + 2 + (call[at + 1] as number)
-      results.push(this.#runStatement(sql, call.slice(at + 2, end).map(bindable)))
+      const params = call.slice(at + 2, end).map(bindable)
+      results.push(this.#runStatement(call[at] as number, params))
       at = end
     }
     return results
   }
 
-  #runStatement(sql: string, params: Array<SqlValue | bigint>): EncodedResult {
-    const { statement, columns, isQuery, changesSchema } = this.#prepare(sql)
-    if (columns.length === 0) {
-      const { changes } = statement.run(...params)
-      if (!changesSchema) return changes
-      // A kept `SELECT *` would give its rows under the former names.
-      this.#prepared.clear()
-      return 0
+  #runStatement(sql: number, params: Array<SqlValue | bigint>): EncodedResult {
+    const { statement, columns, givesChanged, changesSchema } = this.#prepare(sql)
+    if (columns.length > 0) {
+      const rows = statement.all(...params)
+      return [givesChanged ? rows.length : 0, rows]
     }
-    if (isQuery) return [0, columns, statement.all(...params)]
-    const before = this.#count().total
-    const rows = statement.all(...params)
-    const { own, total } = this.#count()
-    return [total === before ? 0 : own, columns, rows]
+    const { changes } = statement.run(...params)
+    if (!changesSchema) return changes
+    // A kept `SELECT *` would give its rows under the former names.
+    this.#prepared.clear()
+    return 0
   }
 
-  #count(): { own: number; total: number } {
-    const [own, total] = this.#counts.get() as [number, number]
-    return { own, total }
-  }
-
-  #prepare(sql: string): Prepared {
-    let prepared = this.#prepared.get(sql)
-    if (prepared !== undefined) {
-      this.#prepared.delete(sql)
-    } else {
-      if (TRANSACTION.test(sql)) {
-        throw new StoreError('other', `a call is a transaction already: ${sql}`)
-      }
-      const statement = this.#database.prepare(sql)
-      statement.setReturnArrays(true)
-      prepared = {
-        statement,
-        columns: statement.columns().map((column) => column.name),
-        isQuery: /^\s*(select|values)\b/i.test(sql),
-        changesSchema: SCHEMA_CHANGE.test(sql)
-      }
-      const [oldest] = this.#prepared.keys()
-      if (this.#prepared.size === STATEMENTS_KEPT) this.#prepared.delete(oldest as string)
+  #prepare(number: number): Prepared {
+    const kept = this.#prepared.get(number)
+    if (kept !== undefined) return kept
+    const sql = this.#sql[number] as string
+    if (TRANSACTION.test(sql)) {
+      throw new StoreError('other', `a call is a transaction already: ${sql}`)
     }
-    this.#prepared.set(sql, prepared)
+    const statement = this.#database.prepare(sql)
+    statement.setReturnArrays(true)
+    const columns = statement.columns().map((column) => column.name)
+    const prepared = {
+      statement,
+      columns,
+      givesChanged: /\breturning\b/i.test(sql),
+      changesSchema: SCHEMA_CHANGE.test(sql)
+    }
+    if (columns.length > 0) this.#untold.set(number, columns)
+    // More would be SQL that is made anew for each call.
+    if (this.#prepared.size === STATEMENTS_KEPT) this.#prepared.clear()
+    this.#prepared.set(number, prepared)
     return prepared
   }
 }

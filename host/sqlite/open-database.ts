@@ -33,7 +33,8 @@ export function openDatabase(options: ThreadOptions, tell: (sentence: string) =>
     let database: Database | null = null
     const opened = inodeOf(path)
     try {
-      if (sizeOf(path) === 0 && sizeOf(`${path}-wal`) > 0) {
+      // In this order: a host that is just making the file has no log before it has a file.
+      if (sizeOf(`${path}-wal`) > 0 && sizeOf(path) === 0) {
         // SQLite would take the file for a new one and delete the log.
         throw new StoreError('corrupt', 'it is empty, though its log is not')
       }

@@ -5,9 +5,10 @@ const LOG_HEADER_BYTES = 32
 /** Renames the file and what belongs to it, and says to what. Nothing is ever deleted. */
 export function setAside(path: string): string {
   const aside = asideOf(path)
-  const moved = ['', '-wal', '-shm'].filter((suffix) => rename(path + suffix, aside + suffix))
+  // The file last: another host that starts now must not meet the log alone.
+  const moved = ['-wal', '-shm', ''].filter((suffix) => rename(path + suffix, aside + suffix))
   const names = moved.map((suffix) => aside + suffix)
-  return `It was set aside as ${names.join(', ')}`
+  return `It was set aside as ${names.reverse().join(', ')}`
 }
 
 /**

@@ -22,7 +22,8 @@ export { StoreError, StoreInUseError, StoreTooNewError }
 export type Row = Record<string, SqlValue>
 
 /**
- * One SQL statement (of more, SQLite would run the first only) and the values of its `?`.
+ * One SQL statement (of more, SQLite would run the first only) and the values of its `?`. Its text is
+ * remembered for as long as the store is open: what differs from call to call belongs into `params`.
  *
  * A number that is a whole one is an INTEGER, NaN is NULL. A lone surrogate in a string becomes U+FFFD; a string with
  * a NUL is refused, since of such a one some drivers keep only the start. JSON texts have neither.
@@ -32,7 +33,7 @@ export interface Statement {
   params?: readonly SqlValue[]
 }
 
-/** The rows that the statement gave, and how many it changed. */
+/** The rows that the statement gave, and how many it changed (with RETURNING: as many as it gave). */
 export interface StatementResult {
   rows: Row[]
   changes: number
@@ -49,6 +50,8 @@ export interface StoreOptions {
 
 interface Call {
   encoded: EncodedCall
+  /** Of each statement, the number of its SQL. */
+  sql: number[]
   size: number
   resolve: (results: StatementResult[]) => void
   reject: (error: Error) => void
@@ -57,6 +60,8 @@ interface Call {
 const ENTRY = new URL('./store-thread.js', import.meta.url)
 const MAX_BATCH_CALLS = 1000
 const MAX_BATCH_SIZE = 8 * 1024 * 1024
+/** So many calls are worth a batch of their own while another is under way. */
+const READY_CALLS = 32
 
 /**
  * An SQLite file that does not block the loop: a thread has it open, and nobody else on this machine.
@@ -72,8 +77,12 @@ export class SqliteStore {
   #opener: { resolve: () => void; reject: (error: Error) => void } | null = null
   #failure: Error | null = null
   #waiting: Call[] = []
-  /** What the thread works on; empty when it is idle. */
-  #sent: Call[] = []
+  /** Numbers of the SQL that the thread knows, or is told with the next batch. */
+  readonly #numbers = new Map<string, number>()
+  #newSql: string[] = []
+  readonly #columns: string[][] = []
+  /** Batches that the thread has not answered, oldest first. */
+  readonly #sent: Call[][] = []
   #flushing = false
   #closing = false
 
@@ -89,7 +98,7 @@ export class SqliteStore {
     this.#worker.on('error', (error) => this.#fail(error))
     this.#gone = new Promise((resolve) => {
       this.#worker.once('exit', (code) => {
-        if (!this.#closing || this.#sent.length + this.#waiting.length > 0) {
+        if (!this.#closing || this.#unanswered.length > 0) {
           this.#fail(new Error(`it ended with code ${code}`))
         }
         resolve()
@@ -133,8 +142,8 @@ export class SqliteStore {
     }
     return new Promise((resolve, reject) => {
       // Thrown in here, an error rejects.
-      const { encoded, size } = encode(statements)
-      this.#waiting.push({ encoded, size, resolve, reject })
+      const call = this.#encode(statements)
+      this.#waiting.push({ ...call, resolve, reject })
       this.#flushSoon()
     })
   }
@@ -150,7 +159,7 @@ export class SqliteStore {
 
   /** In the next turn, so that all who got an answer in this one can ask again before. */
   #flushSoon(): void {
-    if (this.#flushing || this.#sent.length > 0) return
+    if (this.#flushing || !this.#mayFlush) return
     this.#flushing = true
     setImmediate(this.#flush)
   }
@@ -158,9 +167,25 @@ export class SqliteStore {
   #flush = (): void => {
     this.#flushing = false
     if (this.#failure !== null) return
-    this.#sent = this.#takeBatch()
-    if (this.#sent.length > 0) this.#post(this.#sent.map((call) => call.encoded))
-    else if (this.#closing) this.#post('close')
+    if (this.#waiting.length > 0) {
+      const batch = this.#takeBatch()
+      this.#sent.push(batch)
+      this.#post({ calls: batch.map((call) => call.encoded), sql: this.#newSql })
+      this.#newSql = []
+    } else if (this.#closing && this.#sent.length === 0) this.#post('close')
+  }
+
+  /**
+   * While the thread works on one batch, a second lies ready for it, so that neither side waits for the
+   * other; but not a small one, for each batch costs a commit.
+   */
+  get #mayFlush(): boolean {
+    const { length } = this.#sent
+    return length === 0 || (length === 1 && this.#waiting.length >= READY_CALLS)
+  }
+
+  get #unanswered(): Call[] {
+    return [...this.#sent.flat(), ...this.#waiting]
   }
 
   #takeBatch(): Call[] {
@@ -191,17 +216,16 @@ export class SqliteStore {
         this.#log[message[1]]({ path: this.#path }, message[2])
         break
       case 'done':
+        for (const [sql, names] of message[2]) this.#columns[sql] = names
         this.#settle(message[1])
     }
   }
 
   #settle(outcomes: Outcome[]): void {
-    const sent = this.#sent
-    this.#sent = []
-    for (const [index, call] of sent.entries()) {
+    for (const [index, call] of (this.#sent.shift() ?? []).entries()) {
       const outcome = outcomes[index] as Outcome
       if (isFailure(outcome)) call.reject(new StoreError(...outcome))
-      else call.resolve(outcome.map(decode))
+      else call.resolve(outcome.map((result, at) => this.#decode(result, call.sql[at] as number)))
     }
     if (this.#waiting.length > 0 || this.#closing) this.#flushSoon()
   }
@@ -212,8 +236,8 @@ export class SqliteStore {
     const unusable = this.#unusable(error)
     if (this.#opener !== null) this.#opener.reject(unusable)
     else this.#log.fatal({ err: error, path: this.#path }, unusable.message)
-    for (const call of [...this.#sent, ...this.#waiting]) call.reject(unusable)
-    this.#sent = []
+    for (const call of this.#unanswered) call.reject(unusable)
+    this.#sent.length = 0
     this.#waiting = []
   }
 
@@ -221,41 +245,55 @@ export class SqliteStore {
     const message = `the store ${this.#path} cannot be used any more, its thread failed: ${cause.message}`
     return new StoreError('other', message, { cause })
   }
-}
 
-/** Flattens a call, so that nothing that the caller changes afterwards is seen, and finds how large it is. */
-function encode(statements: Statement[]): { encoded: EncodedCall; size: number } {
-  const encoded: EncodedCall = []
-  let size = 0
-  for (const { sql, params = [] } of statements) {
-    encoded.push(sql, params.length)
-    size += sql.length
-    for (const [index, value] of params.entries()) {
-      if (typeof value === 'string') {
-        if (value.includes('\0')) throw wrongParameter(index, 'holds a NUL character')
-        size += value.length
-      } else if (typeof value !== 'number' && value !== null) {
-        throw wrongParameter(index, `is a ${typeof value}, not a string, a number or null`)
+  /** Flattens a call, so that nothing that the caller changes afterwards is seen, and finds how large it is. */
+  #encode(statements: Statement[]): Pick<Call, 'encoded' | 'sql' | 'size'> {
+    const encoded: EncodedCall = []
+    const numbers: number[] = []
+    let size = 0
+    for (const { sql, params = [] } of statements) {
+      const number = this.#numberOf(sql)
+      numbers.push(number)
+      encoded.push(number, params.length)
+      for (const [index, value] of params.entries()) {
+        if (typeof value === 'string') {
+          if (value.includes('\0')) throw wrongParameter(index, 'holds a NUL character')
+          size += value.length
+        } else if (typeof value !== 'number' && value !== null) {
+          throw wrongParameter(index, `is a ${typeof value}, not a string, a number or null`)
+        }
+        encoded.push(value)
       }
-      encoded.push(value)
     }
+    return { encoded, sql: numbers, size }
   }
-  return { encoded, size }
+
+  #numberOf(sql: string): number {
+    let number = this.#numbers.get(sql)
+    if (number === undefined) {
+      number = this.#numbers.size
+      this.#numbers.set(sql, number)
+      this.#newSql.push(sql)
+    }
+    return number
+  }
+
+  #decode(result: EncodedResult, sql: number): StatementResult {
+    if (typeof result === 'number') return { rows: [], changes: result }
+    const [changes, rows] = result
+    const columns = this.#columns[sql] as string[]
+    return { changes, rows: rows.map((values) => rowOf(columns, values)) }
+  }
 }
 
 function wrongParameter(index: number, what: string): StoreError {
   return new StoreError('other', `parameter ${index + 1} ${what}`)
 }
 
-function decode(result: EncodedResult): StatementResult {
-  if (typeof result === 'number') return { rows: [], changes: result }
-  const [changes, columns, lists] = result
-  const rows = lists.map((values) => {
-    const row: Row = {}
-    for (const [index, column] of columns.entries()) row[column] = values[index] as SqlValue
-    return row
-  })
-  return { rows, changes }
+function rowOf(columns: string[], values: SqlValue[]): Row {
+  const row: Row = {}
+  for (const [index, column] of columns.entries()) row[column] = values[index] as SqlValue
+  return row
 }
 
 function isFailure(outcome: Outcome): outcome is [StoreErrorKind, string] {

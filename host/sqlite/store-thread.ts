@@ -18,7 +18,7 @@ function serve(database: Database): void {
   const runner = new CallRunner(database)
   parentPort?.on('message', (message: ToThread) => {
     if (message === 'close') end(database)
-    else send(['done', runner.run(message)])
+    else send(['done', ...runner.runBatch(message)])
   })
   send(['ready'])
 }
