@@ -1,6 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { JobResults } from '../host/dist/jobs/job-results.js'
 import { JobService } from '../host/dist/jobs/job-service.js'
 import { jobStores } from '../host/dist/jobs/job-stores.js'
 import { KeptFiles } from '../host/dist/jobs/kept-files.js'
@@ -44,14 +45,15 @@ export async function startJobs({ concurrency }) {
       onFinished()
     }
   }
+  const outputs = new OutputFiles(null)
   const jobs = new JobService({
     volatile: new MemoryJobRecords(retention),
     durable: store.records,
     dispatch: counted,
     expertOf: () => expert,
     uploads: new KeptFiles(join(dir, 'uploads')),
-    results: new KeptFiles(join(dir, 'results')),
-    outputs: new OutputFiles(null),
+    results: new JobResults(new KeptFiles(join(dir, 'results')), outputs, log),
+    outputs,
     maxWaitMs: 60_000,
     maxBacklog: 1_000_000,
     absentMs: 60_000,

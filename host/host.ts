@@ -8,6 +8,7 @@ import { Front } from './http/front.ts'
 import { buildHostApp } from './http/host-app.ts'
 import { viewExpert } from './http/routes/experts-routes.ts'
 import type { Retention } from './jobs/job-records.ts'
+import { JobResults } from './jobs/job-results.ts'
 import { JobService } from './jobs/job-service.ts'
 import { jobStores } from './jobs/job-stores.ts'
 import { KeptFiles } from './jobs/kept-files.ts'
@@ -57,14 +58,15 @@ export async function createHost(options: { config: HostConfig; log?: Logger }):
     const { jobStoreMaxBytes: maxBytes } = config
     const store = await jobStores[config.jobStore]({ dir: jobDir, maxBytes, retention, log })
     releasers.push(() => store.close())
+    const outputs = new OutputFiles(config.outputRoot)
     const jobs = new JobService({
       volatile: new MemoryJobRecords(retention),
       durable: store.records,
       dispatch: store.dispatch,
       expertOf: (name) => registry.get(name),
       uploads: new KeptFiles(join(jobDir, 'uploads')),
-      results: new KeptFiles(join(jobDir, 'results')),
-      outputs: new OutputFiles(config.outputRoot),
+      results: new JobResults(new KeptFiles(join(jobDir, 'results')), outputs, log),
+      outputs,
       maxWaitMs: config.maxWaitMs,
       maxBacklog: config.maxBacklog,
       absentMs: config.jobsAbsentMs,

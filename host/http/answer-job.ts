@@ -1,13 +1,8 @@
 import { createHash } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import { hostError } from '../errors.ts'
-import type {
-  Answer,
-  DurableRequest,
-  JobRequest,
-  JobService,
-  WaitedRequest
-} from '../jobs/job-service.ts'
+import type { Answer, DurableRequest, JobRequest, WaitedRequest } from '../jobs/job-request.ts'
+import type { JobService } from '../jobs/job-service.ts'
 import type { RouteCall } from './handle.ts'
 import { InvalidRequest } from './invalid-request.ts'
 import { preferencesOf, sendAccepted } from './prefer.ts'

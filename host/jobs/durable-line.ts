@@ -5,7 +5,7 @@ import type { Expert } from '../registry/expert.ts'
 import type { WireError } from '../runtime/messages.ts'
 import { wireError } from '../runtime/wire-error.ts'
 import { type Claim, type Dispatch, LEASE_MS } from './dispatch.ts'
-import type { Job, JobEnd } from './job.ts'
+import { failure, type Job, type JobEnd } from './job.ts'
 import type { JobJournal } from './job-journal.ts'
 import { beginWork, isTakenBack, type Work, type WorkOutcome } from './work.ts'
 
@@ -321,10 +321,4 @@ function whyAbsent(name: string, expert: Expert | undefined): string | null {
   if (expert === undefined) return hostError('HOST_EXPERT_UNKNOWN', [name]).message
   const states = ['WAITING', 'STOPPED', 'FAILED', 'QUARANTINED']
   return states.includes(expert.state) ? (expert.refusal?.message ?? expert.state) : null
-}
-
-/** The end of a job that the host itself gave up. */
-export function failure(error: HostError): JobEnd {
-  const { code, message, statusCode } = error
-  return { ok: false, code, message, statusCode, exposed: true }
 }

@@ -1,75 +1,26 @@
 import { randomUUID } from 'node:crypto'
-import { unlink } from 'node:fs/promises'
 import { type HostError, hostError } from '../errors.ts'
 import type { Logger } from '../observe/log.ts'
 import type { Expert } from '../registry/expert.ts'
-import type { AnswerHead, CallKind, WireError } from '../runtime/messages.ts'
 import { wireError } from '../runtime/wire-error.ts'
 import type { Dispatch } from './dispatch.ts'
-import { DurableLine, failure } from './durable-line.ts'
-import {
-  type IdempotencyKey,
-  isFinal,
-  type Job,
-  type JobEnd,
-  type JobStatus,
-  lastChange
-} from './job.ts'
+import { DurableLine } from './durable-line.ts'
+import { failure, isFinal, type Job, type JobEnd, type JobStatus, lastChange } from './job.ts'
 import { type JobEvent, JobFeeds } from './job-feeds.ts'
-import { JobJournal, stamp } from './job-journal.ts'
+import { JobJournal } from './job-journal.ts'
 import type { JobQuery, JobRecords } from './job-records.ts'
-import type { KeptFiles } from './kept-files.ts'
 import {
-  type OutputFileError,
-  type OutputFiles,
-  wantedOutputFile,
-  withError
-} from './output-files.ts'
-import { beginWork, type Work, type WorkOutcome } from './work.ts'
-
-/** What a route asks for. */
-export interface JobRequest {
-  expert: Expert
-  kind: CallKind
-  /** Parameters as JSON: one text, or one for each item of a list. */
-  bodies: string[]
-  isList?: boolean
-  /** Default 0. */
-  priority?: number
-  /** How long one run may take; default: as long as the expert's setting allows. */
-  timeoutMs?: number | null
-}
-
-/** A request that somebody waits for. */
-export interface WaitedRequest extends JobRequest {
-  /** Keep a record from the start; without it, one is made only when the caller's wait ends first. */
-  recorded: boolean
-  /** Called when the work has truly ended, whoever still waits: frees what was uploaded for it. */
-  onEnd?: () => void
-  /** Given what to call when the caller hangs up before the answer. */
-  onHangUp?: (cancel: () => void) => void
-}
-
-/** A request that is accepted now and run when its turn comes. */
-export interface DurableRequest extends JobRequest {
-  /** Default 3. */
-  maxAttempts?: number
-  idempotency?: IdempotencyKey | null
-  /** Name of its kept upload; it is the job's id then. */
-  upload?: string | null
-  retryOf?: string | null
-}
-
-/** What a caller who waited gets. */
-export type Answer =
-  | { ok: true; jobId: string; text: string; head: AnswerHead | null; fileError?: string }
-  | {
-      ok: false
-      jobId: string
-      error: WireError
-      /** The wait ended, not the work: it goes on under the id. */
-      isLate: boolean
-    }
+  type Answer,
+  answerOf,
+  type DurableRequest,
+  newJob,
+  type WaitedRequest
+} from './job-request.ts'
+import type { JobResults } from './job-results.ts'
+import type { KeptFiles } from './kept-files.ts'
+import type { OutputFiles } from './output-files.ts'
+import { WaitedJobs } from './waited-jobs.ts'
+import { within } from './within.ts'
 
 export interface JobServiceOptions {
   /** Of jobs that somebody waits for: they end with this host. */
@@ -80,8 +31,7 @@ export interface JobServiceOptions {
   expertOf: (name: string) => Expert | undefined
   /** Uploaded files of accepted jobs. */
   uploads: KeptFiles
-  /** Files that jobs have answered. */
-  results: KeptFiles
+  results: JobResults
   outputs: OutputFiles
   maxWaitMs: number
   maxBacklog: number
@@ -90,10 +40,6 @@ export interface JobServiceOptions {
   log: Logger
 }
 
-const MAX_ATTEMPTS = 3
-/** Bytes of parameters that all calls which somebody waits for may hold. */
-const MAX_HELD_BYTES = 256 * 1024 * 1024
-const SHORT_BYTES = 64 * 1024
 const SWEEP_MS = 1000
 
 /**
@@ -110,10 +56,8 @@ export class JobService {
   readonly #volatile: JobJournal
   readonly #durable: JobJournal
   readonly #line: DurableLine
-  /** Synchronous work that has a record. */
-  readonly #waited = new Map<string, Work>()
+  readonly #waited: WaitedJobs
   readonly #sweeper: NodeJS.Timeout
-  #heldBytes = 0
 
   constructor(options: JobServiceOptions) {
     const { log } = options
@@ -123,16 +67,17 @@ export class JobService {
     const onFault = (err: Error) => log.error({ err }, `a job's record is behind: ${err.message}`)
     this.#volatile = new JobJournal(options.volatile, this.#feeds, onFault)
     this.#durable = new JobJournal(options.durable, this.#feeds, onFault)
+    const { results, maxWaitMs } = options
+    this.#waited = new WaitedJobs({ journal: this.#volatile, results, maxWaitMs, log })
     this.#line = new DurableLine({
       journal: this.#durable,
       dispatch: options.dispatch,
       expertOf: options.expertOf,
       absentMs: options.absentMs,
-      endOf: async (job, outcome) =>
-        this.#endOf(
-          job.id,
-          await this.#deliver(job.kind, job.bodies, outcome, job.isList ? job.id : null)
-        ),
+      endOf: async (job, outcome) => {
+        const delivered = await results.deliver(job, outcome)
+        return results.endOf(job.id, delivered)
+      },
       onEnd: (job) => this.#dropUpload(job),
       log
     })
@@ -150,48 +95,9 @@ export class JobService {
     await this.#sweepResults()
   }
 
-  /**
-   * Runs a job and waits for it, at most `MAX_WAIT_PREDICT_TIME`; after that the answer is an error
-   * with the job's id, the work goes on, and its result is kept.
-   *
-   * @throws HostError when the expert takes no calls now
-   */
-  async run(request: WaitedRequest): Promise<Answer> {
-    // Short calls are bounded by their number; counting them too would cost each of them.
-    const release = isShort(request.bodies) ? null : this.#hold(request.bodies)
-    const id = randomUUID()
-    const job = request.recorded ? newJob(id, request) : null
-    if (job !== null) await this.#volatile.records.create(job)
-    let work: Work
-    try {
-      work = this.#begin(id, request, job)
-    } catch (error) {
-      release?.()
-      request.onEnd?.()
-      if (job !== null) await this.#volatile.close(id, failure(error as HostError))
-      throw error
-    }
-    request.onHangUp?.(() => work.cancel(wireError('HOST_CANCELED', [])))
-    if (release !== null || request.onEnd !== undefined) {
-      void work.outcome.then(() => {
-        release?.()
-        request.onEnd?.()
-      })
-    }
-    const wanted = wantedOutputFile(request.kind, request.bodies)
-    let outcome = work.outcome
-    if (wanted !== undefined) {
-      const listId = request.isList === true ? id : null
-      outcome = outcome.then((ended) => this.#deliver(request.kind, request.bodies, ended, listId))
-    }
-    if (job !== null) {
-      this.#waited.set(id, work)
-      outcome = outcome.then(async (ended) => {
-        await this.#closeWaited(id, endOf(ended))
-        return ended
-      })
-    }
-    return this.#wait(id, request, job, work, outcome)
+  /** Runs a job and waits for it. @throws HostError when the expert takes no calls now */
+  run(request: WaitedRequest): Promise<Answer> {
+    return this.#waited.run(request)
   }
 
   /**
@@ -301,12 +207,9 @@ export class JobService {
     const job = await this.get(id)
     if (job === undefined) throw hostError('HOST_JOB_UNKNOWN', [id.slice(0, 100)])
     const error = wireError('HOST_CANCELED', [])
-    const end: JobEnd = { ok: false, ...error }
-    const waited = this.#waited.get(id)
+    const end = { ok: false, ...error } as const
     // Its end is written first: whatever its run still answers comes too late.
-    if (waited !== undefined) {
-      if (await this.#volatile.close(id, end)) waited.cancel(error)
-    } else if (await this.#durable.close(id, end)) {
+    if (!(await this.#waited.cancel(id, end)) && (await this.#durable.close(id, end))) {
       const waits = job.status === 'queued'
       await this.#options.dispatch.drop(id)
       this.#line.cancel(id, error)
@@ -374,114 +277,6 @@ export class JobService {
     await this.#line.close()
   }
 
-  /** Counts parameters among those held in memory. @throws HostError when there are too many bytes */
-  #hold(bodies: string[]): () => void {
-    const bytes = bodies.reduce((sum, body) => sum + body.length, 0)
-    if (this.#heldBytes > 0 && this.#heldBytes + bytes > MAX_HELD_BYTES) {
-      throw hostError('HOST_HELD_BYTES', [MAX_HELD_BYTES], { extra: { retry_after: 5 } })
-    }
-    this.#heldBytes += bytes
-    return () => {
-      this.#heldBytes -= bytes
-    }
-  }
-
-  #begin(id: string, request: WaitedRequest, job: Job | null): Work {
-    const { expert, kind, bodies, isList = false, priority = 0, timeoutMs = null } = request
-    const order = { jobId: id, expert, kind, bodies, isList, priority, timeoutMs }
-    if (job === null) return beginWork(order)
-    const journal = this.#volatile
-    return beginWork({
-      ...order,
-      onStart: () => journal.begun(job),
-      onProgress: (fraction, note) => journal.progress(id, { fraction, note }),
-      onLog: (line) => journal.logged(id, line)
-    })
-  }
-
-  async #wait(
-    id: string,
-    request: WaitedRequest,
-    job: Job | null,
-    work: Work,
-    ending: Promise<WorkOutcome>
-  ): Promise<Answer> {
-    const outcome = await within(ending, this.#options.maxWaitMs)
-    if (outcome !== null) {
-      return answerOf(id, outcome)
-    }
-    if (job === null) await this.#keepLate(id, request, work, ending)
-    else void ending.then(dropFile)
-    const error = wireError('HOST_WAIT_TIMEOUT', [this.#options.maxWaitMs / 1000])
-    return { ok: false, jobId: id, error, isLate: true }
-  }
-
-  /** The caller has gone with the job's id: from now on there is a record to ask for. */
-  async #keepLate(
-    id: string,
-    request: WaitedRequest,
-    work: Work,
-    ending: Promise<WorkOutcome>
-  ): Promise<void> {
-    const job: Job = { ...newJob(id, request), status: 'running' }
-    await this.#volatile.records.create(job)
-    this.#waited.set(id, work)
-    void ending.then(async (outcome) => {
-      this.#noteFailure(job, outcome)
-      await this.#closeWaited(id, await this.#endOf(id, outcome))
-    })
-  }
-
-  async #closeWaited(id: string, end: JobEnd): Promise<void> {
-    this.#waited.delete(id)
-    await this.#volatile.close(id, end)
-  }
-
-  /** What is kept of an outcome; a file that it answered is taken over. */
-  async #endOf(id: string, outcome: WorkOutcome): Promise<JobEnd> {
-    const file = outcome.ok ? outcome.head?.file : null
-    if (!outcome.ok || outcome.head === null || !file) return endOf(outcome)
-    try {
-      const path = await this.#options.results.keep(file.path, id, { copy: !file.owned })
-      return endOf({ ...outcome, head: { ...outcome.head, file: { path, owned: false } } })
-    } catch (error) {
-      await dropFile(outcome)
-      const { code, message } = error as NodeJS.ErrnoException
-      return failure(hostError('HOST_RESULT_LOST', [code ?? message], { cause: error }))
-    }
-  }
-
-  /** Where nobody waits for the answer, the log alone hears of what is not for callers. */
-  #noteFailure(job: Job, outcome: WorkOutcome): void {
-    if (outcome.ok || outcome.error.exposed) return
-    const { code, message, stack } = outcome.error
-    const fields = { expert: job.expert, job_id: job.id, code, stack }
-    this.#options.log.error(fields, `a run failed: ${message}`)
-  }
-
-  /** Writes the answer to the file that was asked for; what goes wrong with that stands in the answer. */
-  async #deliver(
-    kind: CallKind,
-    bodies: string[],
-    outcome: WorkOutcome,
-    listId: string | null
-  ): Promise<WorkOutcome> {
-    const wanted = wantedOutputFile(kind, bodies)
-    if (wanted === undefined || !outcome.ok) return outcome
-    const { text } = outcome
-    try {
-      const body = listId === null ? text : `{"results":${text},"jobId":"${listId}"}`
-      await this.outputs.write(wanted, body)
-      return outcome
-    } catch (error) {
-      const { message } = error as OutputFileError
-      this.#options.log.warn({ err: error }, message)
-      return listId === null
-        ? { ...outcome, text: withError(text, message) }
-        : { ...outcome, fileError: message }
-    }
-  }
-
   /** The place in line could not be written: the job was never accepted. */
   async #withdraw(job: Job, error: Error): Promise<never> {
     await this.#durable.close(job.id, failure(error as HostError)).catch(() => {})
@@ -508,71 +303,6 @@ export class JobService {
   }
 
   #sweepResults(): Promise<void> {
-    return this.#options.results.sweep(async (name) => (await this.get(name)) !== undefined)
+    return this.#options.results.sweep(async (id) => (await this.get(id)) !== undefined)
   }
-}
-
-function isShort(bodies: string[]): boolean {
-  return bodies.length === 1 && (bodies[0] as string).length < SHORT_BYTES
-}
-
-/** A file that a run answered and nobody waits for. */
-async function dropFile(outcome: WorkOutcome): Promise<void> {
-  if (outcome.ok && outcome.head?.file?.owned === true) {
-    await unlink(outcome.head.file.path).catch(() => {})
-  }
-}
-
-/** What a promise gives, or null when it takes longer. */
-function within<T>(work: Promise<T>, ms: number): Promise<T | null> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms, null)
-    void work.then((value) => {
-      clearTimeout(timer)
-      resolve(value)
-    })
-  })
-}
-
-function newJob(id: string, request: DurableRequest): Job {
-  return {
-    id,
-    expert: request.expert.name,
-    expertVersion: request.expert.version,
-    kind: request.kind,
-    bodies: request.bodies,
-    isList: request.isList === true,
-    priority: request.priority ?? 0,
-    timeoutMs: request.timeoutMs ?? null,
-    maxAttempts: request.maxAttempts ?? MAX_ATTEMPTS,
-    idempotency: request.idempotency ?? null,
-    upload: request.upload ?? null,
-    retryOf: request.retryOf ?? null,
-    createdAt: stamp(),
-    status: 'queued',
-    startedAt: null,
-    finishedAt: null,
-    progress: null,
-    attempts: 0,
-    end: null
-  }
-}
-
-function endOf(outcome: WorkOutcome): JobEnd {
-  if (!outcome.ok) {
-    const { code, message, statusCode, exposed } = outcome.error
-    return { ok: false, code, message, statusCode, exposed }
-  }
-  const { text, head, fileError } = outcome
-  // An answer that is a file has no text.
-  return { ok: true, text: text === '' ? 'null' : text, head, ...(fileError && { fileError }) }
-}
-
-function answerOf(jobId: string, end: JobEnd | WorkOutcome): Answer {
-  if (!end.ok) {
-    const error = 'error' in end ? end.error : end
-    return { ok: false, jobId, error, isLate: false }
-  }
-  const { text, head, fileError } = end
-  return { ok: true, jobId, text, head, ...(fileError && { fileError }) }
 }

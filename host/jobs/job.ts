@@ -1,3 +1,4 @@
+import type { HostError } from '../errors.ts'
 import type { AnswerHead, CallKind, WireError } from '../runtime/messages.ts'
 
 /**
@@ -84,4 +85,10 @@ export function keptBytes(job: Job): number {
   for (const body of job.bodies) bytes += body.length
   if (job.end?.ok === true) bytes += job.end.text.length
   return bytes
+}
+
+/** The end of a job that the host itself gave up. */
+export function failure(error: HostError): JobEnd {
+  const { code, message, statusCode } = error
+  return { ok: false, code, message, statusCode, exposed: true }
 }

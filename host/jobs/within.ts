@@ -1,0 +1,10 @@
+/** What a promise gives, or null when it takes longer. */
+export function within<T>(work: Promise<T>, ms: number): Promise<T | null> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, ms, null)
+    void work.then((value) => {
+      clearTimeout(timer)
+      resolve(value)
+    })
+  })
+}
