@@ -16,7 +16,7 @@ export interface AskedJob {
   /** How often it may be begun; for accepted jobs. */
   maxAttempts: number
   /** Of synchronous calls: keep a record from the start, and free what is held at the end. */
-  waited: Pick<WaitedRequest, 'recorded' | 'onEnd'>
+  waited: Pick<WaitedRequest, 'recorded' | 'onEnd' | 'upload'>
   /** What must be on disk before the job is: gives the parts of the request that it changes. */
   keep?: () => Promise<Partial<DurableRequest>>
   /** What two requests of one idempotency key must have in common; default: kind and parameters. */
@@ -58,8 +58,9 @@ export async function answerJob(call: RouteCall, jobs: JobService, asked: AskedJ
     })
   // An earlier request of the same key has it: what came with this one is not needed.
   if (kept?.upload && kept.upload !== id) void jobs.uploads.remove(kept.upload)
+  const patience = Math.min(waitMs ?? jobs.maxWaitMs, jobs.maxWaitMs)
   if (respondAsync || waitMs !== null) {
-    const applied = waitMs === null ? 'respond-async' : `wait=${waitMs / 1000}`
+    const applied = waitMs === null ? 'respond-async' : `wait=${patience / 1000}`
     call.response.setHeader('preference-applied', applied)
   }
   if (isAsync && waitMs === null) {
@@ -67,7 +68,6 @@ export async function answerJob(call: RouteCall, jobs: JobService, asked: AskedJ
     else sendValue(call.response, 200, { jobId: id })
     return
   }
-  const patience = Math.min(waitMs ?? jobs.maxWaitMs, jobs.maxWaitMs)
   const answer = await jobs.waitFor(id, patience, call.onHangUp)
   if (answer !== null) await sendAnswer(call, asked, answer)
   else if (waitMs !== null) sendAccepted(call, id)
@@ -104,7 +104,8 @@ function idempotencyKeyOf(request: IncomingMessage): string | null {
 }
 
 function fingerprintOf(request: JobRequest): string {
-  const hash = createHash('sha256').update(request.kind)
+  const shape = request.isList === true ? 'list' : 'one'
+  const hash = createHash('sha256').update(`${request.kind} ${shape}`)
   for (const body of request.bodies) hash.update('\n').update(body)
   return hash.digest('hex')
 }

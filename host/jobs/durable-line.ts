@@ -39,8 +39,8 @@ const BACK_OFF_MS = 500
 const MOST_BACK_OFF_MS = 60_000
 /** Between two tries to write an end, milliseconds. */
 const WRITE_AGAIN_MS = 500
-/** Tries after which a result that the store does not take is given up, and its job fails. */
-const MOST_TRIES = 60
+/** After so long a result that the store does not take is given up, milliseconds, and its job fails. */
+const GIVE_UP_MS = 30_000
 const SWEEP_MS = 1000
 
 /**
@@ -194,8 +194,7 @@ export class DurableLine {
   async #work(expert: Expert, job: Job, held: Held): Promise<WorkOutcome | null> {
     const { journal } = this.#options
     const { token, alone } = held.claim
-    const answered =
-      job.isList && job.attempts > 0 ? await journal.records.items(job.id) : undefined
+    const answered = job.isList ? await journal.records.items(job.id) : undefined
     if (held.canceled !== null) return null
     try {
       held.work = beginWork({
@@ -242,6 +241,7 @@ export class DurableLine {
   /** Writes an end, however long the store takes for it: until then the claim holds its place. */
   async #end(job: Job, claim: Claim, wanted: JobEnd): Promise<void> {
     const { journal, dispatch, log, onEnd } = this.#options
+    const began = performance.now()
     let end = wanted
     for (let tries = 1; ; tries++) {
       try {
@@ -256,7 +256,7 @@ export class DurableLine {
         if (tries === 1) {
           log.error({ job_id: job.id, err: why }, `an end cannot be written yet: ${why.message}`)
         }
-        if (tries === MOST_TRIES) end = failure(why)
+        if (performance.now() - began > GIVE_UP_MS) end = failure(why)
         await pause(WRITE_AGAIN_MS, null, { signal: this.#closed.signal }).catch(() => {})
       }
     }

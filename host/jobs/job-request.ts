@@ -17,6 +17,10 @@ export interface JobRequest {
   priority?: number
   /** How long one run may take; default: as long as the expert's setting allows. */
   timeoutMs?: number | null
+  /** Where the answer is written too, under the output root; default: nowhere. */
+  outputFile?: string | null
+  /** Name of the folder of its uploaded files. Of an accepted job it is kept, and is the job's id. */
+  upload?: string | null
 }
 
 /** A request that somebody waits for. */
@@ -34,8 +38,6 @@ export interface DurableRequest extends JobRequest {
   /** Default 3. */
   maxAttempts?: number
   idempotency?: IdempotencyKey | null
-  /** Name of its kept upload; it is the job's id then. */
-  upload?: string | null
   retryOf?: string | null
 }
 
@@ -64,6 +66,7 @@ export function newJob(id: string, request: DurableRequest): Job {
     maxAttempts: request.maxAttempts ?? MAX_ATTEMPTS,
     idempotency: request.idempotency ?? null,
     upload: request.upload ?? null,
+    outputFile: request.outputFile ?? null,
     retryOf: request.retryOf ?? null,
     createdAt: stamp(),
     status: 'queued',

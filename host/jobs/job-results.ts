@@ -1,15 +1,9 @@
 import { unlink } from 'node:fs/promises'
 import { hostError } from '../errors.ts'
 import type { Logger } from '../observe/log.ts'
-import type { CallKind } from '../runtime/messages.ts'
 import { failure, type JobEnd } from './job.ts'
 import type { KeptFiles } from './kept-files.ts'
-import {
-  type OutputFileError,
-  type OutputFiles,
-  wantedOutputFile,
-  withError
-} from './output-files.ts'
+import { type OutputFileError, type OutputFiles, withError } from './output-files.ts'
 import type { WorkOutcome } from './work.ts'
 
 /** Makes of what a run answered what its caller is given and what is kept of it. */
@@ -27,15 +21,15 @@ export class JobResults {
 
   /** Writes the answer to the file that was asked for; what goes wrong with that stands in the answer. */
   async deliver(
-    job: { id: string; kind: CallKind; bodies: string[]; isList?: boolean },
+    job: { id: string; isList?: boolean; outputFile?: string | null },
     outcome: WorkOutcome
   ): Promise<WorkOutcome> {
-    const wanted = wantedOutputFile(job.kind, job.bodies)
-    if (wanted === undefined || !outcome.ok) return outcome
+    const { outputFile = null } = job
+    if (outputFile === null || !outcome.ok) return outcome
     const { text } = outcome
     try {
       const body = job.isList === true ? `{"results":${text},"jobId":"${job.id}"}` : text
-      await this.#outputs.write(wanted, body)
+      await this.#outputs.write(outputFile, body)
       return outcome
     } catch (error) {
       const { message } = error as OutputFileError

@@ -51,6 +51,8 @@ export interface Job {
   readonly idempotency: IdempotencyKey | null
   /** The folder of its uploaded files, by name. */
   readonly upload: string | null
+  /** Where its answer is written too, under the output root; null for nowhere. */
+  readonly outputFile: string | null
   /** The job that this one does again. */
   readonly retryOf: string | null
   readonly createdAt: number

@@ -1,7 +1,6 @@
 import { randomUUID } from 'node:crypto'
-import { mkdir, open, realpath, rename, unlink } from 'node:fs/promises'
+import { lstat, mkdir, open, realpath, rename, unlink } from 'node:fs/promises'
 import { basename, dirname, isAbsolute, join, relative, resolve, sep } from 'node:path'
-import type { CallKind } from '../runtime/messages.ts'
 
 /** A path that is not taken, or could not be written; the message is for the caller. */
 export class OutputFileError extends Error {
@@ -24,7 +23,7 @@ export class OutputFiles {
    */
   locate(name: string | null): string {
     if (this.#root === null) {
-      throw new OutputFileError('output "file" is not possible: EXPERT_OUTPUT_ROOT is not set')
+      throw new OutputFileError('output_file cannot be written: EXPERT_OUTPUT_ROOT is not set')
     }
     if (name === null || name.trim() === '') {
       throw new OutputFileError('output "file" wants an output_file: a path under the output root')
@@ -45,12 +44,12 @@ export class OutputFiles {
     const root = this.#root as string
     let temporary: string | null = null
     try {
-      await mkdir(dirname(path), { recursive: true })
-      // A link inside of the root may lead out of it.
-      const folder = await realpath(dirname(path))
-      if (folder !== (await realpath(root)) && !isUnder(await realpath(root), folder)) {
-        throw new OutputFileError(`output_file '${shown(name ?? '')}' leads out of the output root`)
-      }
+      const folder = dirname(path)
+      await mkdir(root, { recursive: true })
+      // A link inside of the root may lead out of it: looked at before anything is made, and after.
+      await mustBeInside(root, await nearestFolder(folder), name)
+      await mkdir(folder, { recursive: true })
+      await mustBeInside(root, folder, name)
       temporary = join(folder, `.${randomUUID()}.part`)
       const file = await open(temporary, 'wx')
       try {
@@ -75,21 +74,24 @@ export class OutputFiles {
   }
 }
 
-/** The `output_file` that parameters ask for; undefined when they ask for no file. */
-export function wantedOutputFile(kind: CallKind, bodies: string[]): string | null | undefined {
-  const [first] = bodies
-  if ((kind !== 'image' && kind !== 'movie') || first === undefined) return undefined
-  // Read in full only where it may say so: most ask for none.
-  if (!first.includes('"output":"file"')) return undefined
-  const { output, output_file: file } = JSON.parse(first) as Record<string, string | null>
-  return output === 'file' ? (file ?? null) : undefined
-}
-
 /** An answer that says what went wrong with its file, beside what it says itself. */
 export function withError(text: string, error: string): string {
   const value = JSON.parse(text) as unknown
   const isObject = typeof value === 'object' && value !== null && !Array.isArray(value)
   return JSON.stringify(isObject ? { ...value, error } : { result: value, error })
+}
+
+/** The folder itself, or the nearest one above it that is there. */
+async function nearestFolder(folder: string): Promise<string> {
+  for (let at = folder; ; at = dirname(at)) {
+    if (await lstat(at).catch(() => null)) return at
+  }
+}
+
+async function mustBeInside(root: string, folder: string, name: string | null): Promise<void> {
+  const [top, place] = await Promise.all([realpath(root), realpath(folder)])
+  if (place === top || isUnder(top, place)) return
+  throw new OutputFileError(`output_file '${shown(name ?? '')}' leads out of the output root`)
 }
 
 /** What is renamed is safe from a loss of power only once its folder is on disk. */

@@ -16,7 +16,14 @@ type Run = SqliteStore['run']
 /** What never changes and is never asked for; as JSON, which keeps any string that JavaScript has. */
 type Fixed = Pick<
   Job,
-  'expertVersion' | 'kind' | 'isList' | 'timeoutMs' | 'maxAttempts' | 'upload' | 'retryOf'
+  | 'expertVersion'
+  | 'kind'
+  | 'isList'
+  | 'timeoutMs'
+  | 'maxAttempts'
+  | 'upload'
+  | 'outputFile'
+  | 'retryOf'
 > & { fingerprint: string | null }
 
 const ENDS = jobStatuses.filter(isFinal)
@@ -37,6 +44,9 @@ const OLDEST = ENDS.map(
 const BETWEEN_BODIES = '\x1e'
 /** Finished jobs that one statement deletes: the thread must not be busy with it for long. */
 const STEP = 100
+/** What is no larger is worth every finished job: the ends of all others. */
+const SMALL_BYTES = 64 * 1024
+const RESERVE_BYTES = 128 * 1024
 
 /** Jobs in an SQLite file. */
 export class SqliteJobRecords implements JobRecords {
@@ -48,6 +58,7 @@ export class SqliteJobRecords implements JobRecords {
   #finishedBytes: number
   #eviction: Promise<void> | null = null
   #sacrifice: Promise<number> | null = null
+  #hasReserve = false
 
   private constructor(run: Run, retention: Retention, now: () => number, counts: Row) {
     this.#run = run
@@ -71,6 +82,7 @@ export class SqliteJobRecords implements JobRecords {
     })
     const records = new SqliteJobRecords(run, retention, now, counts?.rows[0] as Row)
     await records.#evict()
+    await records.#layReserve()
     return records
   }
 
@@ -184,38 +196,59 @@ export class SqliteJobRecords implements JobRecords {
   }
 
   async expire(now: number): Promise<number> {
-    if (this.#finished === 0) return 0
     let gone = 0
-    for (;;) {
+    while (this.#finished > 0) {
       const step = await this.#forget(
         `SELECT num FROM jobs WHERE NOT ${LIVES} AND status IN (${ENDS.map(() => '?').join()})
          AND changed <= ? LIMIT ?`,
         [...ENDS, now - this.#retention.keepMs, STEP]
       )
       gone += step
-      if (step < STEP) return gone
+      if (step < STEP) break
     }
+    if (!this.#hasReserve) await this.#layReserve()
+    return gone
   }
 
   /**
    * Runs what ends or carries on accepted work. A full store makes room with the oldest finished jobs
-   * that it keeps.
+   * that it keeps, unless all of them together would not be enough; and when it keeps none, with its reserve.
    *
-   * @throws HostError HOST_STORE_FULL when none are left
+   * @throws HostError HOST_STORE_FULL when that is used up too
    */
   async insist(...statements: Statement[]): ReturnType<Run> {
+    const isTooLarge = () => sizeOf(statements) > this.#finishedBytes + SMALL_BYTES
     for (let count = 4; ; count = Math.min(count * 4, 1024)) {
       try {
         return await this.#run(...statements)
       } catch (error) {
         if (!(error instanceof HostError && error.code === 'HOST_STORE_FULL')) throw error
+        if (isTooLarge()) throw error
         // One for all who meet the full store at once.
         this.#sacrifice ??= this.#forgetOldest(count, 0).finally(() => {
           this.#sacrifice = null
         })
-        if ((await this.#sacrifice) === 0) throw error
+        if ((await this.#sacrifice) === 0 && !(await this.#useReserve())) throw error
       }
     }
+  }
+
+  /** Sets room aside again, if there is any. */
+  async #layReserve(): Promise<void> {
+    const filler = `zeroblob(${RESERVE_BYTES})`
+    try {
+      await this.#run({ sql: `INSERT OR IGNORE INTO reserve (num, filler) VALUES (1, ${filler})` })
+      this.#hasReserve = true
+    } catch {
+      // Still full: tried again with the next look at what is over its time.
+    }
+  }
+
+  async #useReserve(): Promise<boolean> {
+    if (!this.#hasReserve) return false
+    this.#hasReserve = false
+    await this.#run({ sql: 'DELETE FROM reserve' })
+    return true
   }
 
   /** Jobs that ended then or before are past their time. */
@@ -277,7 +310,7 @@ export class SqliteJobRecords implements JobRecords {
 
 /** A job's rows; none of them when its id or its key is taken. */
 function insertion(job: Job, key: string | null, num: number): Statement[] {
-  const { expertVersion, kind, isList, timeoutMs, maxAttempts, upload, retryOf } = job
+  const { expertVersion, kind, isList, timeoutMs, maxAttempts, upload, outputFile, retryOf } = job
   const fingerprint = job.idempotency?.fingerprint ?? null
   const fixed: Fixed = {
     expertVersion,
@@ -286,6 +319,7 @@ function insertion(job: Job, key: string | null, num: number): Statement[] {
     timeoutMs,
     maxAttempts,
     upload,
+    outputFile,
     retryOf,
     fingerprint
   }
@@ -341,6 +375,15 @@ function change(id: string, patch: JobPatch, token: number): Statement[] {
     params: [...params, id, fence(token)]
   })
   return statements
+}
+
+/** Characters that statements bring with them. */
+function sizeOf(statements: Statement[]): number {
+  const values = statements.flatMap(({ params = [] }) => params)
+  return values.reduce<number>(
+    (sum, value) => sum + (typeof value === 'string' ? value.length : 0),
+    0
+  )
 }
 
 /** Those who write without a token are let through. */

@@ -48,6 +48,8 @@ const MIGRATIONS = [
     text TEXT NOT NULL,
     PRIMARY KEY (job, place)
   ) STRICT;
+  -- Room that new jobs cannot take: the ends of the accepted ones fit also when all else is full.
+  CREATE TABLE reserve (num INTEGER PRIMARY KEY, filler BLOB NOT NULL) STRICT;
   CREATE TRIGGER job_ends AFTER UPDATE OF status ON jobs
   WHEN NEW.status NOT IN ('queued', 'running') BEGIN
     DELETE FROM items WHERE job = NEW.num;

@@ -5,8 +5,7 @@ import { wireError } from '../runtime/wire-error.ts'
 import { failure, type Job, type JobEnd } from './job.ts'
 import type { JobJournal } from './job-journal.ts'
 import { type Answer, answerOf, newJob, type WaitedRequest } from './job-request.ts'
-import { dropFile, endOf, type JobResults } from './job-results.ts'
-import { wantedOutputFile } from './output-files.ts'
+import type { JobResults } from './job-results.ts'
 import { within } from './within.ts'
 import { beginWork, type Work, type WorkOutcome } from './work.ts'
 
@@ -64,17 +63,13 @@ export class WaitedJobs {
         request.onEnd?.()
       })
     }
-    const wanted = wantedOutputFile(request.kind, request.bodies)
     let outcome = work.outcome
-    if (wanted !== undefined) {
+    if (request.outputFile != null) {
       outcome = outcome.then((ended) => this.#results.deliver({ id, ...request }, ended))
     }
     if (job !== null) {
       this.#recorded.set(id, work)
-      outcome = outcome.then(async (ended) => {
-        await this.#close(id, endOf(ended))
-        return ended
-      })
+      outcome = outcome.then((ended) => this.#keep(id, ended))
     }
     return this.#wait(id, request, job, work, outcome)
   }
@@ -125,7 +120,6 @@ export class WaitedJobs {
       return answerOf(id, outcome)
     }
     if (job === null) await this.#keepLate(id, request, work, ending)
-    else void ending.then(dropFile)
     const error = wireError('HOST_WAIT_TIMEOUT', [this.#maxWaitMs / 1000])
     return { ok: false, jobId: id, error, isLate: true }
   }
@@ -142,13 +136,19 @@ export class WaitedJobs {
     this.#recorded.set(id, work)
     void ending.then(async (outcome) => {
       this.#noteFailure(job, outcome)
-      await this.#close(id, await this.#results.endOf(id, outcome))
+      await this.#keep(id, outcome)
     })
   }
 
-  async #close(id: string, end: JobEnd): Promise<void> {
+  /** Writes down how a job ended; a file that it answered is the record's from now on. */
+  async #keep(id: string, outcome: WorkOutcome): Promise<WorkOutcome> {
+    const end = await this.#results.endOf(id, outcome)
     this.#recorded.delete(id)
     await this.#journal.close(id, end)
+    if (!outcome.ok) return outcome
+    if (end.ok) return { ...outcome, head: end.head }
+    const { ok: _, ...error } = end
+    return { ok: false, error, unfinished: null }
   }
 
   /** Where nobody waits for the answer, the log alone hears of what is not for callers. */

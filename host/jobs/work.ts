@@ -79,7 +79,7 @@ export function beginWork(order: WorkOrder): Work {
     const misfit = admitted ? run.refit?.() : null
     // Outside of the promise's executor: a refusal is thrown to the caller of this function.
     if (misfit) run.done({ ok: false, error: misfit })
-    else expert.submit(run, { bounded, priority: order.priority })
+    else expert.submit(run, { bounded, priority: run.priority })
     return outcome
   }
 
@@ -142,7 +142,8 @@ function makeRun(order: WorkOrder, kind: CallKind, body: string): Run {
     kind,
     jobId,
     body,
-    priority: order.priority,
+    // Also behind what was claimed ahead of it and waits in the host.
+    priority: order.alone === true ? Number.NEGATIVE_INFINITY : order.priority,
     timeoutMs: limits.length === 0 ? null : Math.min(...limits),
     alone: order.alone === true,
     reruns: 0,

@@ -39,6 +39,8 @@ const KINDS: Record<number, StoreErrorKind> = {
 /** What kind of failure a driver's error is. */
 export function kindOf(error: unknown): StoreErrorKind {
   if (error instanceof StoreError) return error.kind
+  // Of a statement that gives rows, one driver tells this by its words alone.
+  if (error instanceof Error && error.message === 'database or disk is full') return 'full'
   return KINDS[primaryCodeOf(error) ?? 0] ?? 'other'
 }
 

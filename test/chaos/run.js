@@ -4,7 +4,8 @@ const scenarios = {
   'replace-under-load': () => import('./replace-under-load.js'),
   'random-faults': () => import('./random-faults.js'),
   'manage-storm': () => import('./manage-storm.js'),
-  'reload-memory': () => import('./reload-memory.js')
+  'reload-memory': () => import('./reload-memory.js'),
+  'host-kills': () => import('./host-kills.js')
 }
 
 const chosen = process.argv.length > 2 ? process.argv.slice(2) : Object.keys(scenarios)

@@ -49,6 +49,8 @@ function makeRoute(route: ContractRoute, context: ExpertRouteContext): RouteOpti
         const body = upload === null ? readBody(call.raw, call.body) : upload.fields
         const input = check(route, call, body, upload)
         const options = route.job ? jobOptions(route, body, call.query) : null
+        const files = upload !== null && upload.files.length > 0 ? upload : null
+        if (files === null) remove()
         const request: JobRequest = {
           expert,
           kind: route.kind,
@@ -70,14 +72,17 @@ function makeRoute(route: ContractRoute, context: ExpertRouteContext): RouteOpti
           request,
           isAsync: options.is_async,
           maxAttempts: options.attempts,
-          waited: { recorded: true, onEnd: remove },
+          waited: {
+            recorded: true,
+            onEnd: remove,
+            upload: files === null ? null : basename(files.folder)
+          },
           send,
           showsJob: true,
-          ...(upload !== null &&
-            upload.files.length > 0 && {
-              keep: () => keepUpload(upload, input, jobs),
-              fingerprint: () => fingerprintOf(upload, input, route.kind)
-            })
+          ...(files !== null && {
+            keep: () => keepUpload(files, input, jobs),
+            fingerprint: () => fingerprintOf(files, input, route.kind)
+          })
         })
       } catch (error) {
         remove()
@@ -159,22 +164,31 @@ function jobOptions(
   body: unknown,
   query: Record<string, unknown>
 ): JobOptions {
+  const fields = typeof body === 'object' && body !== null && !Array.isArray(body) ? body : {}
+  const inQuery = optionsIn(lastOfRepeated(query, undefined), route.querystring)
+  const inBody = optionsIn(fields as Record<string, unknown>, route.body)
   const options: Record<string, unknown> = {}
-  const take = (from: Record<string, unknown>, declared: object | undefined) => {
-    const own = (declared as { properties?: object } | undefined)?.properties ?? {}
-    for (const name of Object.keys(JobOptions.properties)) {
-      const given = Array.isArray(from[name]) ? from[name].at(-1) : from[name]
-      const isTaken = name !== 'is_async' && Object.hasOwn(own, name)
-      if (given != null && !isTaken) options[name] = given
-    }
+  const issues: Issue[] = []
+  for (const [where, given] of Object.entries({ query: inQuery, body: inBody })) {
+    const checked = checkOptions(given, [where])
+    if (checked.issues !== undefined) issues.push(...checked.issues)
+    else for (const name of Object.keys(given)) options[name] = checked.value[name as OptionName]
   }
-  take(query, route.querystring)
-  if (typeof body === 'object' && body !== null && !Array.isArray(body)) {
-    take(body as Record<string, unknown>, route.body)
-  }
-  const checked = checkOptions(options, ['body'])
-  if (checked.issues !== undefined) throw new InvalidRequest(checked.issues)
-  return checked.value
+  if (issues.length > 0) throw new InvalidRequest(issues)
+  return checkOptions(options, ['body']).value as JobOptions
+}
+
+type OptionName = keyof JobOptions
+
+/** Those of a part's fields that are options, and not fields that the route declares for itself. */
+function optionsIn(fields: Record<string, unknown>, schema: object | undefined) {
+  const own = (schema as { properties?: object } | undefined)?.properties ?? {}
+  const names = Object.keys(JobOptions.properties).filter((name) => {
+    const isTheirs = name !== 'is_async' && Object.hasOwn(own, name)
+    const isLeftOut = fields[name] === undefined || (name === 'is_async' && fields[name] === null)
+    return !isTheirs && !isLeftOut
+  })
+  return Object.fromEntries(names.map((name) => [name, fields[name]]))
 }
 
 /** The router's spelling: a parameter before a literal ends there, and a literal colon is doubled. */

@@ -127,7 +127,12 @@ export function predictRoutes(app: FastifyInstance, context: ExpertRouteContext)
         return
       }
     }
-    const request = { ...asked.request, priority: body.priority, timeoutMs: body.timeout_ms }
+    const request = {
+      ...asked.request,
+      priority: body.priority,
+      timeoutMs: body.timeout_ms,
+      outputFile: body.output === 'file' ? body.output_file : null
+    }
     await answerJob(call, jobs, {
       ...asked,
       request,
