@@ -208,7 +208,7 @@ export class DurableLine {
         admitted: true,
         alone,
         ...(answered && { answered }),
-        onStart: () => journal.begun(job, token),
+        onStart: () => journal.begun(job, { token, isShort: expert.meanRunMs < SHORT_RUN_MS }),
         onProgress: (fraction, note) => journal.progress(job.id, { fraction, note }),
         onLog: (line) => journal.logged(job.id, line),
         onItem: (place, text) => journal.item(job.id, place, text, token)

@@ -5,7 +5,7 @@ import type { JobRecords } from './job-records.ts'
 
 /** Between two writes of one job's progress, milliseconds; those who follow it hear of each at once. */
 const PROGRESS_MS = 1000
-/** A run that ends within this time of its start, milliseconds, has both written at once. */
+/** A short run that ends within this time of its start, milliseconds, has both written at once. */
 const BEGUN_MS = 5
 
 /** A job whose run has begun here, and what is not yet written of it. */
@@ -33,17 +33,22 @@ export class JobJournal {
     this.#onFault = onFault
   }
 
-  /** A run has begun. Nobody waits for the write: what it says is seen while the run lasts. */
-  begun(job: Job, token?: number): void {
+  /**
+   * A run has begun. Nobody waits for the write: what it says is seen while the run lasts.
+   * @param isShort - it may end so soon that its start and its end are one write
+   */
+  begun(job: Job, options: { token?: number; isShort?: boolean } = {}): void {
     if (job.startedAt !== null) return
     job.startedAt = Date.now()
     job.attempts += 1
     const { id, startedAt, attempts } = job
+    const { token, isShort = false } = options
     const facts = { status: 'running', startedAt, attempts } as const
     const running = { token, facts, isWritten: false, progress: null, progressWrittenAt: 0 }
     this.#running.set(id, running)
-    if (this.#unwritten.length === 0) setTimeout(() => this.#writeBegun(), BEGUN_MS)
+    if (isShort && this.#unwritten.length === 0) setTimeout(() => this.#writeBegun(), BEGUN_MS)
     this.#unwritten.push(id)
+    if (!isShort) this.#writeBegun()
     this.#feeds.publish(id, { type: 'status', data: { status: 'running', attempts } })
   }
 

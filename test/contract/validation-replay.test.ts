@@ -45,7 +45,7 @@ const routes: Record<string, Route> = {
     check: compileSchema(PredictParam),
     recorded: ({ result }) =>
       pick(result, ['id', 'scene_element', 'local', 'extra_params', 'output']),
-    ours: (body) => Object.values(body)
+    ours: (body) => pick(body, ['movie_id', 'scene_element', 'local', 'extra_params', 'output'])
   },
   '/predict/image': {
     check: compileSchema(PredictImageParam),

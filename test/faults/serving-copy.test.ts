@@ -36,24 +36,29 @@ t.test('a process restarts as the version that was started', async (t) => {
   t.equal((await predict(url, 'speaker', 'Movies/1')).json, 'one', 'its folder was deleted')
 })
 
-t.test('two hosts with one data folder, in one process and in two', async (t) => {
-  const files = { speaker: { ...speaker, 'lib/word.js': word('one') } }
-  const first = await startHost(t, { files })
-  const options = { home: first.home, env: { NEBULA_DATA_DIR: join(first.home, 'data') } }
-  const second = await startHost(t, options)
-  const third = await spawnHost(t, options)
-  const urls = [first.url, second.url, third.url]
-  const folders = await readdir(join(first.home, 'data', 'run'))
-  t.equal(folders.length, 3)
-  for (const url of urls) await killAndWait(url, 'speaker')
-  for (const url of urls) t.equal((await predict(url, 'speaker', 'Movies/1')).json, 'one')
-  await second.host.stop()
-  process.kill(third.child.pid as number, 'SIGTERM')
-  await third.exited
-  await killAndWait(first.url, 'speaker')
-  t.equal((await predict(first.url, 'speaker', 'Movies/1')).json, 'one')
-  t.equal((await readdir(join(first.home, 'data', 'run'))).length, 1)
-})
+t.test(
+  'hosts without a store on disk share a data folder, in one process and in two',
+  async (t) => {
+    const files = { speaker: { ...speaker, 'lib/word.js': word('one') } }
+    const store = { NEBULA_JOB_STORE: 'memory' }
+    const first = await startHost(t, { files, env: store })
+    const env = { ...store, NEBULA_DATA_DIR: join(first.home, 'data') }
+    const options = { home: first.home, env }
+    const second = await startHost(t, options)
+    const third = await spawnHost(t, options)
+    const urls = [first.url, second.url, third.url]
+    const folders = await readdir(join(first.home, 'data', 'run'))
+    t.equal(folders.length, 3)
+    for (const url of urls) await killAndWait(url, 'speaker')
+    for (const url of urls) t.equal((await predict(url, 'speaker', 'Movies/1')).json, 'one')
+    await second.host.stop()
+    process.kill(third.child.pid as number, 'SIGTERM')
+    await third.exited
+    await killAndWait(first.url, 'speaker')
+    t.equal((await predict(first.url, 'speaker', 'Movies/1')).json, 'one')
+    t.equal((await readdir(join(first.home, 'data', 'run'))).length, 1)
+  }
+)
 
 t.test('what a killed host left is removed at the next start', async (t) => {
   const killed = await spawnHost(t, {

@@ -52,6 +52,8 @@ t.test('an upload survives kill -9 of the host in the middle of its run', async 
   const sent = await fetch(`${host.url}/weigh`, { method: 'POST', body: form })
   const { jobId } = (await sent.json()) as { jobId: string }
   await latches.started('half')
+  // What is accepted later is on disk later: then that it has begun is too.
+  await acceptRun(host.url, 'later', '-')
   await kill(host)
   const { url } = await again()
   const result = createHash('sha256').update('the bytes').digest('hex')
