@@ -67,6 +67,22 @@ export const hostErrors = {
     kind: 'user',
     text: (limit: number) => `Unfinished calls hold ${limit} bytes of parameters; no more is taken`
   },
+  HOST_DOCUMENT_EXISTS: {
+    status: 409,
+    kind: 'user',
+    text: (id: string) => `There is a document '${id}' already`
+  },
+  HOST_DOCUMENT_INVALID: { status: 422, kind: 'user', text: (what: string) => what },
+  HOST_DOCUMENT_UNKNOWN: {
+    status: 404,
+    kind: 'user',
+    text: (id: string) => `There is no document '${id}'`
+  },
+  HOST_DOCUMENTS_FAILED: {
+    status: 503,
+    kind: 'system',
+    text: (why: string) => `The document store does not work: ${why}`
+  },
   HOST_STORE_FULL: {
     status: 503,
     kind: 'system',
@@ -95,6 +111,11 @@ export const hostErrors = {
     kind: 'user',
     text: (name: string, why: string) =>
       `Expert '${name}' changed while the call waited, and does not take it any more: ${why}`
+  },
+  HOST_QUESTION_UNKNOWN: {
+    status: 400,
+    kind: 'user',
+    text: (what: string) => `An expert cannot ask its host for '${what}'`
   },
   HOST_RELOAD_FAILED: {
     status: 409,

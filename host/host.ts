@@ -3,6 +3,8 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import type { HostConfig } from './config/host-config.ts'
 import { readSettings } from './config/load-config.ts'
+import { answerExpert, documentQuestions } from './documents/answer-expert.ts'
+import { openDocumentStores } from './documents/document-stores.ts'
 import { buildExpertApp, type ExpertApp } from './http/expert-app.ts'
 import { Front } from './http/front.ts'
 import { buildHostApp } from './http/host-app.ts'
@@ -54,9 +56,10 @@ export async function createHost(options: { config: HostConfig; log?: Logger }):
       maxFinishedBytes: MAX_FINISHED_BYTES
     }
     // What no other host may see, nor outlive this one, lies in the folder of this run.
-    const jobDir = join(config.jobStore === 'memory' ? run.path : config.dataDir, 'jobs')
+    const storeDir = config.store === 'memory' ? run.path : config.dataDir
+    const jobDir = join(storeDir, 'jobs')
     const { jobStoreMaxBytes: maxBytes } = config
-    const store = await jobStores[config.jobStore]({ dir: jobDir, maxBytes, retention, log })
+    const store = await jobStores[config.store]({ dir: jobDir, maxBytes, retention, log })
     releasers.push(() => store.close())
     const outputs = new OutputFiles(config.outputRoot)
     const jobs = new JobService({
@@ -74,6 +77,12 @@ export async function createHost(options: { config: HostConfig; log?: Logger }):
     })
     releasers.push(() => jobs.close())
     await jobs.resume()
+    const documents =
+      config.arango === null
+        ? await openDocumentStores.sqlite({ dir: join(storeDir, 'documents'), log })
+        : await openDocumentStores.arango({ ...config.arango, log })
+    releasers.push(() => documents.close())
+    const questions = documentQuestions(documents)
 
     const events = new EventFeed()
     const apps = new Map<Expert, ExpertApp>()
@@ -90,6 +99,7 @@ export async function createHost(options: { config: HostConfig; log?: Logger }):
           apps.set(expert, app)
         }
       },
+      answer: (expert, what, args) => answerExpert(questions, expert, what, args),
       onState: (expert) => {
         events.publish('expert', viewExpert(expert))
         jobs.pump(expert)
@@ -106,6 +116,7 @@ export async function createHost(options: { config: HostConfig; log?: Logger }):
       registry,
       jobs,
       jobStore: store,
+      documents,
       events,
       log,
       front,

@@ -1,5 +1,6 @@
 import type { Static, TSchema } from 'typebox'
 import type { ExpertLog, InitContext, RunContext } from './context.ts'
+import type { Movies, Tokens } from './documents.ts'
 import type { ExpertApi } from './expert-api.ts'
 import type { Media } from './media/media.ts'
 import type { ExpertParam } from './records.ts'
@@ -62,6 +63,16 @@ export abstract class BaseExpert<
   /** Pictures: fetched under the operator's address rules, decoded under limits. */
   get media(): Media {
     return this.#services().media
+  }
+
+  /** Documents of movies, kept by the host. */
+  get movies(): Movies {
+    return this.#services().movies
+  }
+
+  /** What experts saw in movies and pictures, kept by the host. */
+  get tokens(): Tokens {
+    return this.#services().tokens
   }
 
   /** The name under which the host serves this expert; `/` and records carry it. */

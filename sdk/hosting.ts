@@ -5,7 +5,9 @@
  * @module
  */
 export { BaseExpert, baseExpertMark } from './base-expert.ts'
+export { type Ask, Movies, Tokens } from './documents.ts'
 export { encodeAnswer } from './encode-answer.ts'
+export { ExpertError } from './errors.ts'
 export { collectRoutes, type DeclaredRoute, ExpertReply } from './expert-api.ts'
 export { createMedia, defaultMediaPolicy } from './media/create-media.ts'
 export type { MediaPolicy } from './media/media.ts'

@@ -1,4 +1,5 @@
 import type { ExpertLog } from './context.ts'
+import type { Movies, Tokens } from './documents.ts'
 import type { Media } from './media/media.ts'
 
 /** What a host attaches to an expert object before it calls anything of it. */
@@ -7,6 +8,8 @@ export interface ExpertServices {
   config: Record<string, unknown>
   log: ExpertLog
   media: Media
+  movies: Movies
+  tokens: Tokens
   /** Told whenever status or tasks change, so that the host's mirror follows. */
   changed(): void
 }
@@ -22,7 +25,9 @@ export function attachServices(expert: object, services: ExpertServices): void {
 export function servicesOf(expert: object): ExpertServices {
   const services = (expert as Record<symbol, ExpertServices | undefined>)[servicesKey]
   if (services === undefined) {
-    throw new Error('config, log and media are there from init() on, not in the constructor')
+    throw new Error(
+      'config, log, media, movies and tokens are there from init() on, not in the constructor'
+    )
   }
   return services
 }

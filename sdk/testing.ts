@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import type { BaseExpert } from './base-expert.ts'
 import type { RunContext } from './context.ts'
+import { type Ask, Movies, Tokens } from './documents.ts'
 import { encodeAnswer } from './encode-answer.ts'
 import { ExpertError, isExpertError } from './errors.ts'
 import {
@@ -37,6 +38,8 @@ export interface TestOptions {
   name?: string
   /** Values of declared config keys, as in the environment. */
   config?: Record<string, unknown>
+  /** Answers what the expert asks its host for: `movies.get` and the like. Default: refuses everything. */
+  ask?: Ask
   /** What `this.media` may fetch. Default: the host's own, with files of the temporary folder allowed. */
   media?: Partial<MediaPolicy>
 }
@@ -100,8 +103,15 @@ export async function testExpert<E extends BaseExpert>(
   const expert = new Expert()
   const quiet = () => {}
   const log = { debug: quiet, info: quiet, warn: quiet, error: quiet }
+  const ask: Ask =
+    options.ask ??
+    (async (what) => {
+      throw new Error(`The expert asks for ${what}: give testExpert an 'ask' that answers it`)
+    })
   attachServices(expert, {
     name: options.name ?? 'expert',
+    movies: new Movies(ask),
+    tokens: new Tokens(ask),
     config: config as Record<string, unknown>,
     log,
     media: createMedia({ ...defaultMediaPolicy, fileRoots: [tmpdir()], ...options.media }),

@@ -15,7 +15,7 @@ const ROOMS = [
   ['config'],
   ['runtime', 'admission', 'sqlite'],
   ['registry'],
-  ['jobs'],
+  ['jobs', 'documents'],
   ['http'],
   ['host'],
   ['cli'],

@@ -2,6 +2,16 @@ import type { MediaPolicy } from '@nebula-experts/sdk/hosting'
 import type { LogLevel } from '../observe/log.ts'
 import type { ExpertSettings } from './config-schema.ts'
 
+/** How the host reaches an ArangoDB server. */
+export interface ArangoConfig {
+  /** `ARANGO_HOST`: a name, or an `http(s)://` URL. */
+  host: string
+  port: number
+  database: string
+  user: string
+  password: string
+}
+
 /** Everything the host was told, from file and environment, checked and complete. */
 export interface HostConfig {
   /** The file that was read, or null. */
@@ -27,14 +37,16 @@ export interface HostConfig {
   maxWaitMs: number
   /** `JOBS_EXPIRATION`, milliseconds, from a job's end. */
   jobsExpirationMs: number
-  /** `NEBULA_JOB_STORE`: where accepted jobs are kept. */
-  jobStore: 'sqlite' | 'memory'
+  /** `NEBULA_STORE`: where accepted jobs and documents are kept; of `memory` nothing outlives the host. */
+  store: 'sqlite' | 'memory'
   /** `NEBULA_JOB_STORE_MAX_BYTES`; null for as many as the disk has. */
   jobStoreMaxBytes: number | null
   /** `NEBULA_MAX_BACKLOG`: accepted jobs that may wait. */
   maxBacklog: number
   /** `JOBS_ABSENT_EXPIRATION`: how long jobs wait for an expert that does not serve, milliseconds. */
   jobsAbsentMs: number
+  /** The ArangoDB that keeps movies and tokens (`ARANGO_HOST` and its kin); null for files of this host. */
+  arango: ArangoConfig | null
   /** `EXPERT_OUTPUT_ROOT`: the folder under which answers may be written, or null. */
   outputRoot: string | null
   /** Largest JSON body, bytes. */

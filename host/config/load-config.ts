@@ -6,7 +6,7 @@ import { Ajv } from 'ajv'
 import { logLevels } from '../observe/log.ts'
 import { ConfigFile } from './config-schema.ts'
 import { EnvironmentReader } from './environment.ts'
-import type { HostConfig } from './host-config.ts'
+import type { ArangoConfig, HostConfig } from './host-config.ts'
 
 /** Everything that is wrong with file and environment, one line each. The host exits 78 on it. */
 export class ConfigError extends Error {
@@ -57,10 +57,11 @@ export function loadConfig(env: NodeJS.ProcessEnv, cwd: string): HostConfig {
     threadPoolSize: reader.integer('EXPERT_THREAD_POOL_SIZE', 1, 1024) ?? 1,
     maxWaitMs: (reader.integer('MAX_WAIT_PREDICT_TIME', 1, 2_147_483) ?? 600) * 1000,
     jobsExpirationMs: (reader.integer('JOBS_EXPIRATION', 1) ?? 600) * 1000,
-    jobStore: reader.oneOf('NEBULA_JOB_STORE', ['sqlite', 'memory']) ?? 'sqlite',
+    store: reader.oneOf('NEBULA_STORE', ['sqlite', 'memory']) ?? 'sqlite',
     jobStoreMaxBytes: reader.integer('NEBULA_JOB_STORE_MAX_BYTES', MEBIBYTE) ?? null,
     maxBacklog: reader.integer('NEBULA_MAX_BACKLOG', 1) ?? 100_000,
     jobsAbsentMs: (reader.integer('JOBS_ABSENT_EXPIRATION', 1, 2_147_483) ?? 600) * 1000,
+    arango: readArango(reader, problems),
     outputRoot: outputRoot === undefined ? null : resolve(cwd, outputRoot),
     maxBodyBytes: reader.integer('NEBULA_MAX_BODY_BYTES', 1024, 1024 * MEBIBYTE) ?? 16 * MEBIBYTE,
     maxUploadBytes: reader.integer('NEBULA_MAX_UPLOAD_BYTES', 1024) ?? 128 * MEBIBYTE,
@@ -93,6 +94,27 @@ export function readSettings(config: HostConfig): HostConfig['experts'] {
   const file = readConfigFile(config.configPath, true, problems)
   if (problems.length > 0) throw new ConfigError(problems)
   return resolvePackages(file.experts ?? {}, dirname(config.configPath))
+}
+
+/** Names of the seed system; a password may stand in a file, as containers are given secrets. */
+function readArango(reader: EnvironmentReader, problems: string[]): ArangoConfig | null {
+  const host = reader.text('ARANGO_HOST')
+  if (host === undefined) return null
+  const file = reader.text('DEFAULT_ARANGO_PASSWORD_FILE')
+  let password = reader.text('DEFAULT_ARANGO_PASSWORD') ?? ''
+  try {
+    if (file !== undefined) password = readFileSync(file, 'utf8').trim()
+  } catch (error) {
+    const why = (error as NodeJS.ErrnoException).code
+    problems.push(`DEFAULT_ARANGO_PASSWORD_FILE='${file}': cannot be read (${why})`)
+  }
+  return {
+    host,
+    port: reader.integer('ARANGO_PORT', 1, 65_535) ?? 8529,
+    database: reader.text('ARANGO_DB') ?? 'prodemo',
+    user: reader.text('DEFAULT_ARANGO_USER') ?? 'root',
+    password
+  }
 }
 
 /** The file beside the working folder's package, else beside the package this host was built in. */

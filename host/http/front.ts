@@ -10,7 +10,17 @@ import { sendError } from './send.ts'
 type Handler = (request: HostedRequest, response: ServerResponse) => void
 
 /** First segments at the root that are the host's, whatever expert also answers there. */
-const HOST_PATHS = new Set(['experts', 'docs', 'jobs', 'log-level', 'health', 'events', 'manage'])
+const HOST_PATHS = new Set([
+  'experts',
+  'docs',
+  'jobs',
+  'log-level',
+  'health',
+  'events',
+  'manage',
+  'movies',
+  'tokens'
+])
 /** Paths that every expert has: at the root without a default expert they get a hint. */
 const EXPERT_PATHS = new Set(['predict', 'status', 'cfg', 'set', 'tasks', 'redoc'])
 const EXPERTS = '/experts/'

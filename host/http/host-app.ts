@@ -10,6 +10,7 @@ import type { HostedRequest } from './hosted-request.ts'
 import { missOf, routed } from './missed-path.ts'
 import type { HostRouteContext } from './route-context.ts'
 import { RouteTable } from './route-table.ts'
+import { documentStoreRoutes } from './routes/document-store-routes.ts'
 import { eventsRoutes } from './routes/events-routes.ts'
 import { expertsRoutes } from './routes/experts-routes.ts'
 import { healthRoutes } from './routes/health-routes.ts'
@@ -56,6 +57,7 @@ export async function buildHostApp(context: HostRouteContext): Promise<FastifyIn
   logLevelRoutes(app, context)
   jobRoutes(app, { jobs: context.jobs, expert: null })
   manageRoutes(app, context)
+  documentStoreRoutes(app, context)
   eventsRoutes(app, context)
   hostDocumentRoutes(app, context)
 

@@ -1,4 +1,5 @@
 import type { HostConfig } from '../config/host-config.ts'
+import type { DocumentStores } from '../documents/document-stores.ts'
 import type { JobService } from '../jobs/job-service.ts'
 import type { JobStore } from '../jobs/job-stores.ts'
 import type { EventFeed } from '../observe/event-feed.ts'
@@ -25,6 +26,7 @@ export interface HostRouteContext {
   registry: Registry
   jobs: JobService
   jobStore: JobStore
+  documents: DocumentStores
   events: EventFeed
   log: Logger
   front: Front

@@ -20,6 +20,8 @@ export interface ExpertSurroundings {
    * version takes over, and puts them in place.
    */
   prepareRoutes: (expert: Expert, contract: ExpertContract) => Promise<() => void>
+  /** Answers what an expert asks its host: arguments and answer are JSON. @throws HostError */
+  answer: (expert: string, what: string, args: string) => Promise<string>
   /** Told of every change of state. */
   onState: (expert: Expert) => void
 }

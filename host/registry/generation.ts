@@ -254,6 +254,7 @@ export class Generation {
     })
     if (this.settings.runtime !== 'inline') offerToOutOfMemory(process.pid)
     const instance = new ExpertInstance(process, this.#concurrency, this.#log)
+    instance.onAsk = (what, args) => around.answer(name, what, args)
     this.#starting.add(instance)
     void instance.exited.then(() => rm(tmpDir, { recursive: true, force: true }).catch(() => {}))
     instance.onInitProgress = (fraction, note) => listener.onInitProgress({ fraction, note })

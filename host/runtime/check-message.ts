@@ -12,6 +12,8 @@ export function isToHost(head: readonly unknown[]): boolean {
       return isNumber(head[1]) && isWireError(head[2])
     case 'reply':
       return isNumber(head[1]) && isAnswerHead(head[2])
+    case 'ask':
+      return isNumber(head[1]) && isText(head[2])
     case 'progress':
       return isNumber(head[1]) && isNumber(head[2]) && isTextOrNull(head[3])
     case 'log':

@@ -8,7 +8,9 @@ import {
   type DeclaredRoute,
   type ExpertParam,
   type ExpertServices,
-  movieAlias
+  Movies,
+  movieAlias,
+  Tokens
 } from '@nebula-experts/sdk/hosting'
 import { AnswerWriter } from './answer-writer.ts'
 import { CallContext, portLog } from './call-context.ts'
@@ -21,6 +23,7 @@ import {
   type ToHost,
   toWireError
 } from './messages.ts'
+import { Questions } from './questions.ts'
 
 interface Call {
   id: number
@@ -44,6 +47,7 @@ export class ExpertHarness {
   readonly #end: () => void
   #expert: BaseExpert | null = null
   #routes = new Map<CallKind, DeclaredRoute>()
+  readonly #questions: Questions
   #load: LoadRequest | null = null
   #services: ExpertServices | null = null
   #writer: AnswerWriter | null = null
@@ -58,6 +62,7 @@ export class ExpertHarness {
 
   constructor(port: Port<ToHost, ToExpert>, options: { setVariables: boolean; end: () => void }) {
     this.#port = port
+    this.#questions = new Questions(port)
     this.#setVariables = options.setVariables
     this.#end = options.end
     port.onMessage = (head, body) => this.#receive(head, body)
@@ -86,6 +91,12 @@ export class ExpertHarness {
         return
       case 'log-level':
         if (this.#load !== null) this.#load.logLevel = head[1]
+        return
+      case 'answer':
+        this.#questions.answer(head[1], body)
+        return
+      case 'refusal':
+        this.#questions.refuse(head[1], head[2])
         return
       case 'ping':
         this.#port.send(['pong'])
@@ -120,6 +131,8 @@ export class ExpertHarness {
       config: {},
       log: portLog(this.#port, () => load.logLevel, null),
       media: createMedia(load.media),
+      movies: new Movies(this.#questions.ask),
+      tokens: new Tokens(this.#questions.ask),
       changed: () => this.#sendMirror()
     }
     attachServices(expert, this.#services)

@@ -1,16 +1,19 @@
+import { HostError, hostError } from '../errors.ts'
 import type { Logger } from '../observe/log.ts'
 import { isToHost } from './check-message.ts'
 import type { ExpertExit, RunningExpert } from './expert-runtime.ts'
 import { LineLimit } from './line-limit.ts'
-import type {
-  AnswerHead,
-  CallKind,
-  ExpertDescription,
-  ExpertMirror,
-  LoadRequest,
-  LogWord,
-  ToHost,
-  WireError
+import {
+  type AnswerHead,
+  type CallKind,
+  type ExpertDescription,
+  type ExpertMirror,
+  type LoadRequest,
+  type LogWord,
+  MOST_QUESTIONS,
+  type ToHost,
+  toWireError,
+  type WireError
 } from './messages.ts'
 import { wireError } from './wire-error.ts'
 
@@ -94,6 +97,10 @@ export class ExpertInstance {
   onLost: (lost: LostRuns, how: string) => void = () => {}
   onRoom: () => void = () => {}
   onInitProgress: (fraction: number, note: string | null) => void = () => {}
+  /** Answers its questions: `what` with arguments as JSON gives JSON. */
+  onAsk: (what: string, args: string) => Promise<string> = async (what) => {
+    throw hostError('HOST_QUESTION_UNKNOWN', [what])
+  }
   /** Why it was killed, when the host did it. */
   killedFor: string | null = null
   /** True when a caller's cancel or timeout killed it: no fault of the expert. */
@@ -117,6 +124,8 @@ export class ExpertInstance {
   #gone = false
   /** What it runs must be alone in it. */
   #isAlone = false
+  /** Of the expert to the host, being answered. */
+  #questions = 0
   #pingedAt: number | null = null
   #whenIdle: (() => void) | null = null
 
@@ -278,6 +287,9 @@ export class ExpertInstance {
         if (head[1] === 0) this.onInitProgress(head[2], head[3])
         else this.#running.get(head[1])?.run.onProgress?.(head[2], head[3])
         return
+      case 'ask':
+        void this.#answer(head[1], head[2], body)
+        return
       case 'mirror':
         this.mirror = head[1]
         return
@@ -300,6 +312,31 @@ export class ExpertInstance {
         return
       case 'fatal':
         this.fatal = head[1]
+    }
+  }
+
+  async #answer(id: number, what: string, args: string): Promise<void> {
+    if (this.#questions >= MOST_QUESTIONS) {
+      this.kill(`it asked more than ${MOST_QUESTIONS} questions at once`)
+      return
+    }
+    this.#questions += 1
+    try {
+      const answer = await this.onAsk(what.slice(0, 100), args)
+      if (!this.#gone) this.#process.port.send(['answer', id], answer)
+    } catch (error) {
+      const wire =
+        error instanceof HostError
+          ? {
+              code: error.code,
+              message: error.message,
+              statusCode: error.statusCode,
+              exposed: true
+            }
+          : toWireError(error)
+      if (!this.#gone) this.#process.port.send(['refusal', id, wire])
+    } finally {
+      this.#questions -= 1
     }
   }
 

@@ -81,6 +81,9 @@ export type ToExpert =
   | ['cancel', id: number]
   | ['set', Record<string, unknown>]
   | ['log-level', string]
+  /** Body: the answer to a question of that id, or null for none. */
+  | ['answer', id: number]
+  | ['refusal', id: number, WireError]
   /** Answered with `pong` as soon as the event loop turns. */
   | ['ping']
   | ['stop']
@@ -96,6 +99,8 @@ export type ToHost =
   /** Body: the answer, with a status and type; or a file that the host sends (and removes if `owned`). */
   | ['reply', id: number, AnswerHead]
   | ['error', id: number, WireError]
+  /** A question to the host, as `movies.get`. Body: its arguments. Answered with `answer` or `refusal`. */
+  | ['ask', id: number, what: string]
   /** `id` 0 is `init`. */
   | ['progress', id: number, fraction: number, note: string | null]
   | ['log', LogWord, message: string, fields: Record<string, unknown> | null, jobId: string | null]
@@ -122,6 +127,9 @@ export interface Port<Out, In> {
 /** Largest message, bytes: one answer of `maxAnswerBytes` and its head fit. */
 export const MAX_MESSAGE_BYTES = 72 * 1024 * 1024
 export const MAX_ANSWER_BYTES = 64 * 1024 * 1024
+
+/** Questions of one process that its host works on at once; the others wait in the process. */
+export const MOST_QUESTIONS = 32
 
 /** What is kept of an error's message and stack, characters each. */
 const MAX_ERROR_TEXT = 16_384

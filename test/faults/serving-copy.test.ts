@@ -40,7 +40,7 @@ t.test(
   'hosts without a store on disk share a data folder, in one process and in two',
   async (t) => {
     const files = { speaker: { ...speaker, 'lib/word.js': word('one') } }
-    const store = { NEBULA_JOB_STORE: 'memory' }
+    const store = { NEBULA_STORE: 'memory' }
     const first = await startHost(t, { files, env: store })
     const env = { ...store, NEBULA_DATA_DIR: join(first.home, 'data') }
     const options = { home: first.home, env }

@@ -12,7 +12,7 @@ import { sendValue } from '../send.ts'
  * be run; 503 with the reasons until then.
  */
 export function healthRoutes(app: FastifyInstance, context: HostRouteContext): void {
-  const { registry, front, jobStore } = context
+  const { registry, front, jobStore, documents } = context
   app.get(
     '/health/live',
     {
@@ -44,7 +44,9 @@ export function healthRoutes(app: FastifyInstance, context: HostRouteContext): v
       const asked = [query.expert].flat().at(-1)
       const reasons: string[] = []
       if (front.isStopping) reasons.push('the host is stopping')
-      if (jobStore.failure !== null) reasons.push(jobStore.failure.message)
+      for (const { failure } of [jobStore, documents]) {
+        if (failure !== null) reasons.push(failure.message)
+      }
       if (asked === undefined) {
         if (!registry.firstRoundEnded) reasons.push('experts are still being started')
         for (const expert of registry.all) if (expert.required) reasons.push(...whyNot(expert))

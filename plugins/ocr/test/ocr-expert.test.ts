@@ -3,11 +3,14 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { RunContext } from '@nebula-experts/sdk'
 import {
+  type Ask,
   attachServices,
   collectRoutes,
   createMedia,
   defaultMediaPolicy,
-  type ExpertServices
+  type ExpertServices,
+  Movies,
+  Tokens
 } from '@nebula-experts/sdk/hosting'
 import t from 'tap'
 import OcrExpert from '../index.ts'
@@ -17,12 +20,17 @@ const tmp = await mkdtemp(join(tmpdir(), 'ocr-'))
 const log = { debug() {}, info() {}, warn() {}, error() {} }
 const mirror: string[] = []
 
+const ask: Ask = async (what) => {
+  throw new Error(`it keeps nothing, but asks for ${what}`)
+}
 const expert = new OcrExpert()
 const services: ExpertServices = {
   name: 'ocr',
   config: { OCR_MIN_SCORE: 0.5, OCR_MAX_SIDE: 960 },
   log,
   media: createMedia({ ...defaultMediaPolicy, fileRoots: [fixtures] }),
+  movies: new Movies(ask),
+  tokens: new Tokens(ask),
   changed: () =>
     mirror.push(
       expert

@@ -1,0 +1,42 @@
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Logger } from '../observe/log.ts'
+import { StoreInUseError } from '../sqlite/store-error.ts'
+import type { DocumentStores } from './document-stores.ts'
+import { SqliteDocuments } from './sqlite-documents.ts'
+import { SqliteMovies } from './sqlite-movies.ts'
+import { SqliteTokens } from './sqlite-tokens.ts'
+
+export interface SqliteStoresOptions {
+  /** Made when it is missing; `documents.sqlite` is kept there. */
+  dir: string
+  log: Logger
+}
+
+/**
+ * Opens the documents of a folder, which belong to this host alone.
+ *
+ * @throws Error saying which, when another host has the file; the other errors of `SqliteStore.open`
+ */
+export async function openSqliteStores({ dir, log }: SqliteStoresOptions): Promise<DocumentStores> {
+  await mkdir(dir, { recursive: true })
+  const documents = await open(join(dir, 'documents.sqlite'), log)
+  return {
+    movies: new SqliteMovies(documents),
+    tokens: new SqliteTokens(documents),
+    get failure() {
+      return documents.failure
+    },
+    close: () => documents.close()
+  }
+}
+
+async function open(path: string, log: Logger): Promise<SqliteDocuments> {
+  try {
+    return await SqliteDocuments.open({ path, log })
+  } catch (error) {
+    if (!(error instanceof StoreInUseError)) throw error
+    const advice = 'a data folder belongs to one host, NEBULA_DATA_DIR gives this one its own'
+    throw new Error(`${error.message}: ${advice}`, { cause: error })
+  }
+}
