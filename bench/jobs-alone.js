@@ -52,7 +52,12 @@ export async function startJobs({ concurrency }) {
     dispatch: counted,
     expertOf: () => expert,
     uploads: new KeptFiles(join(dir, 'uploads')),
-    results: new JobResults(new KeptFiles(join(dir, 'results')), outputs, log),
+    results: new JobResults({
+      files: new KeptFiles(join(dir, 'results')),
+      outputs,
+      save: async () => [],
+      log
+    }),
     outputs,
     maxWaitMs: 60_000,
     maxBacklog: 1_000_000,

@@ -5,6 +5,7 @@ import type { HostConfig } from './config/host-config.ts'
 import { readSettings } from './config/load-config.ts'
 import { answerExpert, documentQuestions } from './documents/answer-expert.ts'
 import { openDocumentStores } from './documents/document-stores.ts'
+import { saveRecords } from './documents/save-records.ts'
 import { buildExpertApp, type ExpertApp } from './http/expert-app.ts'
 import { Front } from './http/front.ts'
 import { buildHostApp } from './http/host-app.ts'
@@ -57,6 +58,11 @@ export async function createHost(options: { config: HostConfig; log?: Logger }):
     }
     // What no other host may see, nor outlive this one, lies in the folder of this run.
     const storeDir = config.store === 'memory' ? run.path : config.dataDir
+    const documents =
+      config.arango === null
+        ? await openDocumentStores.sqlite({ dir: join(storeDir, 'documents'), log })
+        : await openDocumentStores.arango({ ...config.arango, log })
+    releasers.push(() => documents.close())
     const jobDir = join(storeDir, 'jobs')
     const { jobStoreMaxBytes: maxBytes } = config
     const store = await jobStores[config.store]({ dir: jobDir, maxBytes, retention, log })
@@ -68,7 +74,12 @@ export async function createHost(options: { config: HostConfig; log?: Logger }):
       dispatch: store.dispatch,
       expertOf: (name) => registry.get(name),
       uploads: new KeptFiles(join(jobDir, 'uploads')),
-      results: new JobResults(new KeptFiles(join(jobDir, 'results')), outputs, log),
+      results: new JobResults({
+        files: new KeptFiles(join(jobDir, 'results')),
+        outputs,
+        save: (expert, records) => saveRecords(documents, expert, records),
+        log
+      }),
       outputs,
       maxWaitMs: config.maxWaitMs,
       maxBacklog: config.maxBacklog,
@@ -77,13 +88,8 @@ export async function createHost(options: { config: HostConfig; log?: Logger }):
     })
     releasers.push(() => jobs.close())
     await jobs.resume()
-    const documents =
-      config.arango === null
-        ? await openDocumentStores.sqlite({ dir: join(storeDir, 'documents'), log })
-        : await openDocumentStores.arango({ ...config.arango, log })
-    releasers.push(() => documents.close())
-    const questions = documentQuestions(documents)
 
+    const questions = documentQuestions(documents)
     const events = new EventFeed()
     const apps = new Map<Expert, ExpertApp>()
     releasers.push(() => Promise.all([...apps.values()].map((app) => app.close())))

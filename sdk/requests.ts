@@ -12,7 +12,7 @@ const extra_params = Nullable(Type.Record(Type.String(), Type.Unknown()), {
 const output = Type.String({
   default: 'json',
   description:
-    '`json`: the answer alone; `file`: the answer, and written to `output_file`; others are for the expert'
+    '`json`: the answer alone; `db`: its records are saved and their ids take their place; `db+json`: saved and answered; `file`: answered, and written to `output_file`; others are for the expert'
 })
 const output_file = Nullable(Type.String(), {
   description: 'For `output: "file"`: path of the file, under an allowed root'

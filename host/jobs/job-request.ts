@@ -1,6 +1,6 @@
 import type { Expert } from '../registry/expert.ts'
 import type { AnswerHead, CallKind, WireError } from '../runtime/messages.ts'
-import type { IdempotencyKey, Job, JobEnd } from './job.ts'
+import type { IdempotencyKey, Job, JobEnd, JobOutput } from './job.ts'
 import { stamp } from './job-journal.ts'
 import type { WorkOutcome } from './work.ts'
 
@@ -17,8 +17,8 @@ export interface JobRequest {
   priority?: number
   /** How long one run may take; default: as long as the expert's setting allows. */
   timeoutMs?: number | null
-  /** Where the answer is written too, under the output root; default: nowhere. */
-  outputFile?: string | null
+  /** Where the answer goes too; default: nowhere. */
+  output?: JobOutput | null
   /** Name of the folder of its uploaded files. Of an accepted job it is kept, and is the job's id. */
   upload?: string | null
 }
@@ -66,7 +66,7 @@ export function newJob(id: string, request: DurableRequest): Job {
     maxAttempts: request.maxAttempts ?? MAX_ATTEMPTS,
     idempotency: request.idempotency ?? null,
     upload: request.upload ?? null,
-    outputFile: request.outputFile ?? null,
+    output: request.output ?? null,
     retryOf: request.retryOf ?? null,
     createdAt: stamp(),
     status: 'queued',

@@ -1,43 +1,46 @@
 import { unlink } from 'node:fs/promises'
 import { hostError } from '../errors.ts'
 import type { Logger } from '../observe/log.ts'
-import { failure, type JobEnd } from './job.ts'
+import { failure, type Job, type JobEnd, type JobOutput } from './job.ts'
 import type { KeptFiles } from './kept-files.ts'
 import { type OutputFileError, type OutputFiles, withError } from './output-files.ts'
 import type { WorkOutcome } from './work.ts'
+
+/** Saves what an expert saw in movies or pictures. @returns the ids of the documents */
+export type SaveRecords = (expert: string, records: Record<string, unknown>[]) => Promise<string[]>
+
+/** What of a job decides where its answer goes. */
+export type DeliveredJob = Pick<Job, 'id' | 'expert'> & {
+  isList?: boolean | undefined
+  output?: JobOutput | null | undefined
+}
 
 /** Makes of what a run answered what its caller is given and what is kept of it. */
 export class JobResults {
   readonly #files: KeptFiles
   readonly #outputs: OutputFiles
+  readonly #save: SaveRecords
   readonly #log: Logger
 
-  /** @param files - where files stay that runs have answered */
-  constructor(files: KeptFiles, outputs: OutputFiles, log: Logger) {
-    this.#files = files
-    this.#outputs = outputs
-    this.#log = log
+  constructor(options: {
+    /** Where files stay that runs have answered. */
+    files: KeptFiles
+    outputs: OutputFiles
+    save: SaveRecords
+    log: Logger
+  }) {
+    this.#files = options.files
+    this.#outputs = options.outputs
+    this.#save = options.save
+    this.#log = options.log
   }
 
-  /** Writes the answer to the file that was asked for; what goes wrong with that stands in the answer. */
-  async deliver(
-    job: { id: string; isList?: boolean; outputFile?: string | null },
-    outcome: WorkOutcome
-  ): Promise<WorkOutcome> {
-    const { outputFile = null } = job
-    if (outputFile === null || !outcome.ok) return outcome
-    const { text } = outcome
-    try {
-      const body = job.isList === true ? `{"results":${text},"jobId":"${job.id}"}` : text
-      await this.#outputs.write(outputFile, body)
-      return outcome
-    } catch (error) {
-      const { message } = error as OutputFileError
-      this.#log.warn({ err: error }, message)
-      return job.isList === true
-        ? { ...outcome, fileError: message }
-        : { ...outcome, text: withError(text, message) }
-    }
+  /** Takes an answer where it shall go too; what goes wrong with that stands in the answer. */
+  async deliver(job: DeliveredJob, outcome: WorkOutcome): Promise<WorkOutcome> {
+    if (job.output == null || !outcome.ok) return outcome
+    return job.output.to === 'file'
+      ? this.#writeFile(job, job.output.file, outcome)
+      : this.#saveAnswers(job, job.output.keepsRecords, outcome)
   }
 
   /** What is kept of an outcome; a file that it answered is taken over. */
@@ -54,10 +57,77 @@ export class JobResults {
     }
   }
 
+  async #writeFile(
+    job: DeliveredJob,
+    file: string | null,
+    outcome: WorkOutcome & { ok: true }
+  ): Promise<WorkOutcome> {
+    const { text } = outcome
+    try {
+      const body = job.isList === true ? `{"results":${text},"jobId":"${job.id}"}` : text
+      await this.#outputs.write(file, body)
+      return outcome
+    } catch (error) {
+      const { message } = error as OutputFileError
+      this.#log.warn({ err: error }, message)
+      return job.isList === true
+        ? { ...outcome, fileError: message }
+        : { ...outcome, text: withError(text, message) }
+    }
+  }
+
+  async #saveAnswers(
+    job: DeliveredJob,
+    keepsRecords: boolean,
+    outcome: WorkOutcome & { ok: true }
+  ): Promise<WorkOutcome> {
+    const value = JSON.parse(outcome.text) as unknown
+    const saved =
+      job.isList === true && Array.isArray(value)
+        ? await Promise.all(value.map((answer) => this.#saveAnswer(job, keepsRecords, answer)))
+        : await this.#saveAnswer(job, keepsRecords, value)
+    return { ...outcome, text: JSON.stringify(saved) }
+  }
+
+  /** An answer whose `result` is no list of records saves nothing, and that is no error. */
+  async #saveAnswer(job: DeliveredJob, keepsRecords: boolean, answer: unknown): Promise<unknown> {
+    const records = recordsOf(answer)
+    if (records === null) return answer
+    try {
+      const ids = await this.#save(job.expert, records)
+      const { result } = answer as { result: unknown }
+      if (keepsRecords) return answer
+      return { ...(answer as object), result: Array.isArray(result) ? ids : ids[0] }
+    } catch (error) {
+      const { message } = error as Error
+      this.#log.warn({ err: error, job_id: job.id }, `records were not saved: ${message}`)
+      const result = keepsRecords ? {} : { result: null }
+      return { ...(answer as object), ...result, error: message }
+    }
+  }
+
   /** Removes the files of jobs that are not known any more. */
   sweep(isKnown: (jobId: string) => Promise<boolean>): Promise<void> {
     return this.#files.sweep(isKnown)
   }
+}
+
+/** The records under an answer's `result`: one, or a list of them; null when it has none. */
+function recordsOf(answer: unknown): Record<string, unknown>[] | null {
+  if (!isObject(answer)) return null
+  const records = Array.isArray(answer.result) ? answer.result : [answer.result]
+  const areRecords = records.every((record) => isObject(record) && isRecord(record))
+  return areRecords && records.length > 0 ? (records as Record<string, unknown>[]) : null
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+/** A token of a movie, of a picture, or as the image tokens are kept. */
+function isRecord({ movie_id, image_id, id, type }: Record<string, unknown>): boolean {
+  const named = [movie_id, image_id].some((name) => typeof name === 'string')
+  return named || (typeof id === 'string' && typeof type === 'string')
 }
 
 /** The same without its file. */

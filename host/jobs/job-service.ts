@@ -238,7 +238,7 @@ export class JobService {
     }
     const expert = this.#options.expertOf(job.expert)
     if (expert === undefined) throw hostError('HOST_EXPERT_UNKNOWN', [job.expert])
-    const { kind, bodies, isList, priority, timeoutMs, maxAttempts } = job
+    const { kind, bodies, isList, priority, timeoutMs, maxAttempts, output } = job
     return this.submit({
       expert,
       kind,
@@ -247,6 +247,7 @@ export class JobService {
       priority,
       timeoutMs,
       maxAttempts,
+      output,
       retryOf: id
     })
   }

@@ -26,6 +26,13 @@ export type JobEnd =
   | { ok: true; text: string; head: AnswerHead | null; fileError?: string }
   | ({ ok: false } & Omit<WireError, 'stack'>)
 
+/** What is done with an answer before its caller has it. */
+export type JobOutput =
+  /** Written to a file under the output root. */
+  | { to: 'file'; file: string | null }
+  /** Its records are saved; `keepsRecords` leaves them in the answer, else their ids take their place. */
+  | { to: 'db'; keepsRecords: boolean }
+
 /** The caller's name for a request, and a hash of what it asked for. */
 export interface IdempotencyKey {
   key: string
@@ -51,8 +58,8 @@ export interface Job {
   readonly idempotency: IdempotencyKey | null
   /** The folder of its uploaded files, by name. */
   readonly upload: string | null
-  /** Where its answer is written too, under the output root; null for nowhere. */
-  readonly outputFile: string | null
+  /** Where its answer goes beside to its caller; null for nowhere. */
+  readonly output: JobOutput | null
   /** The job that this one does again. */
   readonly retryOf: string | null
   readonly createdAt: number

@@ -22,7 +22,7 @@ type Fixed = Pick<
   | 'timeoutMs'
   | 'maxAttempts'
   | 'upload'
-  | 'outputFile'
+  | 'output'
   | 'retryOf'
 > & { fingerprint: string | null }
 
@@ -310,7 +310,7 @@ export class SqliteJobRecords implements JobRecords {
 
 /** A job's rows; none of them when its id or its key is taken. */
 function insertion(job: Job, key: string | null, num: number): Statement[] {
-  const { expertVersion, kind, isList, timeoutMs, maxAttempts, upload, outputFile, retryOf } = job
+  const { expertVersion, kind, isList, timeoutMs, maxAttempts, upload, output, retryOf } = job
   const fingerprint = job.idempotency?.fingerprint ?? null
   const fixed: Fixed = {
     expertVersion,
@@ -319,7 +319,7 @@ function insertion(job: Job, key: string | null, num: number): Statement[] {
     timeoutMs,
     maxAttempts,
     upload,
-    outputFile,
+    output,
     retryOf,
     fingerprint
   }

@@ -63,9 +63,11 @@ export class WaitedJobs {
         request.onEnd?.()
       })
     }
+    const { isList, output, expert } = request
+    const delivered = { id, isList, output, expert: expert.name }
     let outcome = work.outcome
-    if (request.outputFile != null) {
-      outcome = outcome.then((ended) => this.#results.deliver({ id, ...request }, ended))
+    if (request.output != null) {
+      outcome = outcome.then((ended) => this.#results.deliver(delivered, ended))
     }
     if (job !== null) {
       this.#recorded.set(id, work)

@@ -416,7 +416,7 @@ export function newJob(id: string, createdAt: number, more: Partial<Job> = {}): 
     maxAttempts: 3,
     idempotency: null,
     upload: null,
-    outputFile: null,
+    output: null,
     retryOf: null,
     createdAt,
     status: 'queued',

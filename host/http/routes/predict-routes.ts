@@ -8,6 +8,7 @@ import {
 } from '@nebula-experts/sdk/schemas'
 import type { FastifyInstance } from 'fastify'
 import { Type } from 'typebox'
+import type { JobOutput } from '../../jobs/job.ts'
 import type { OutputFileError } from '../../jobs/output-files.ts'
 import { type AskedJob, answerJob } from '../answer-job.ts'
 import { answers, jobHeaders, ref } from '../documented-schemas.ts'
@@ -131,7 +132,7 @@ export function predictRoutes(app: FastifyInstance, context: ExpertRouteContext)
       ...asked.request,
       priority: body.priority,
       timeoutMs: body.timeout_ms,
-      outputFile: body.output === 'file' ? body.output_file : null
+      output: outputOf(body.output, body.output_file)
     }
     await answerJob(call, jobs, {
       ...asked,
@@ -148,6 +149,13 @@ export function predictRoutes(app: FastifyInstance, context: ExpertRouteContext)
     if (checked.issues !== undefined) throw new InvalidRequest(checked.issues)
     return checked.value
   }
+}
+
+/** Words that the host does not know are for the expert. */
+function outputOf(output: string, file: string | null): JobOutput | null {
+  if (output === 'file') return { to: 'file', file }
+  if (output === 'db') return { to: 'db', keepsRecords: false }
+  return output === 'db+json' ? { to: 'db', keepsRecords: true } : null
 }
 
 const accepted = { description: 'Accepted', ...ref('AcceptedJob') }
