@@ -53,11 +53,11 @@ export async function answerJob(call: RouteCall, jobs: JobService, asked: AskedJ
       ...kept
     })
     .catch((error) => {
-      if (kept?.upload) void jobs.uploads.remove(kept.upload)
+      jobs.dropUpload(kept?.upload)
       throw error
     })
   // An earlier request of the same key has it: what came with this one is not needed.
-  if (kept?.upload && kept.upload !== id) void jobs.uploads.remove(kept.upload)
+  if (kept?.upload !== id) jobs.dropUpload(kept?.upload)
   const patience = Math.min(waitMs ?? jobs.maxWaitMs, jobs.maxWaitMs)
   if (respondAsync || waitMs !== null) {
     const applied = waitMs === null ? 'respond-async' : `wait=${patience / 1000}`
@@ -71,6 +71,7 @@ export async function answerJob(call: RouteCall, jobs: JobService, asked: AskedJ
   const answer = await jobs.waitFor(id, patience, call.onHangUp)
   if (answer !== null) await sendAnswer(call, asked, answer)
   else if (waitMs !== null) sendAccepted(call, id)
+  else if (jobs.isStopping) throw hostError('HOST_STOPPING', [], { extra: { jobId: id } })
   else throw hostError('HOST_WAIT_TIMEOUT', [patience / 1000], { extra: { jobId: id } })
 }
 

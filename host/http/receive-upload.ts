@@ -40,7 +40,8 @@ export async function receiveUpload(
     folder,
     files: [],
     fields: {},
-    remove: () => rm(folder, { recursive: true, force: true })
+    // What cannot be removed goes with the folder of this host's run.
+    remove: () => rm(folder, { recursive: true, force: true }).catch(() => {})
   }
   const keep = keeper(folder, limit, upload.files)
   try {

@@ -152,6 +152,7 @@ export class DurableLine {
     const job = await journal.records.get(claim.jobId)
     if (job === undefined || job.end !== null) {
       await this.#options.dispatch.done(claim)
+      if (job !== undefined) this.#options.onEnd(job)
       return
     }
     if (job.attempts >= job.maxAttempts) {

@@ -64,7 +64,8 @@ export class JobJournal {
   }
 
   logged(id: string, line: RunLogLine): void {
-    this.#feeds.publish(id, { type: 'log', data: line })
+    // After its end a run may still say something: there is nobody to keep it for.
+    if (this.#running.has(id)) this.#feeds.publish(id, { type: 'log', data: line })
   }
 
   item(id: string, place: number, text: string, token?: number): void {

@@ -9,6 +9,9 @@ export interface JobQuery {
   limit: number
 }
 
+/** What a listing gives at most, by `keptBytes`; one job is given whatever it has. */
+export const LIST_BYTES = 32 * 1024 * 1024
+
 /** How long finished jobs are kept. */
 export interface Retention {
   /** Milliseconds from a job's end. */
@@ -26,6 +29,8 @@ export interface Retention {
  * Each may throw HostError HOST_STORE_FULL or HOST_STORE_FAILED.
  */
 export interface JobRecords {
+  /** Called for each finished job that is forgotten, whatever for. */
+  onForget: (id: string) => void
   /**
    * Writes a new job, unless its expert has one of the same idempotency key.
    * @returns null, or the job that has the key
@@ -38,7 +43,10 @@ export interface JobRecords {
    * @param token - of the claim under which it runs: refused when a later claim has written
    */
   patch(id: string, patch: JobPatch, token?: number): Promise<boolean>
-  /** The newest `limit` jobs of the query by last change of state, oldest of them first. */
+  /**
+   * The newest `limit` jobs of the query by last change of state, oldest of them first; fewer when those
+   * that follow would make it more than `LIST_BYTES`.
+   */
   list(query: JobQuery): Promise<Job[]>
   /** How many jobs there are in each state, of all experts or of one. */
   count(expert?: string): Promise<Record<JobStatus, number>>

@@ -21,6 +21,8 @@ export class JobResults {
   readonly #outputs: OutputFiles
   readonly #save: SaveRecords
   readonly #log: Logger
+  /** Jobs that have a file. */
+  readonly #kept = new Set<string>()
 
   constructor(options: {
     /** Where files stay that runs have answered. */
@@ -49,6 +51,7 @@ export class JobResults {
     if (!outcome.ok || outcome.head === null || !file) return endOf(outcome)
     try {
       const path = await this.#files.keep(file.path, id, { copy: !file.owned })
+      this.#kept.add(id)
       return endOf({ ...outcome, head: { ...outcome.head, file: { path, owned: false } } })
     } catch (error) {
       await dropFile(outcome)
@@ -81,7 +84,8 @@ export class JobResults {
     keepsRecords: boolean,
     outcome: WorkOutcome & { ok: true }
   ): Promise<WorkOutcome> {
-    const value = JSON.parse(outcome.text) as unknown
+    const value = parsed(outcome.text)
+    if (value === undefined) return outcome
     const saved =
       job.isList === true && Array.isArray(value)
         ? await Promise.all(value.map((answer) => this.#saveAnswer(job, keepsRecords, answer)))
@@ -106,9 +110,30 @@ export class JobResults {
     }
   }
 
-  /** Removes the files of jobs that are not known any more. */
-  sweep(isKnown: (jobId: string) => Promise<boolean>): Promise<void> {
-    return this.#files.sweep(isKnown)
+  /** Looks at the files that a host before left, and removes those of jobs that are not known any more. */
+  resume(isKnown: (jobId: string) => Promise<boolean>): Promise<void> {
+    return this.#files.sweep(async (id) => {
+      const known = await isKnown(id)
+      if (known) this.#kept.add(id)
+      return known
+    })
+  }
+
+  /** The job is forgotten, and its file with it. */
+  forget(id: string): void {
+    if (!this.#kept.delete(id)) return
+    this.#files.remove(id).catch((err) => {
+      this.#log.warn({ job_id: id, err }, 'the file that a job answered could not be removed')
+    })
+  }
+}
+
+/** What an expert's process calls JSON need not be; undefined then. */
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
   }
 }
 

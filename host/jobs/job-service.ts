@@ -58,6 +58,7 @@ export class JobService {
   readonly #line: DurableLine
   readonly #waited: WaitedJobs
   readonly #sweeper: NodeJS.Timeout
+  #isStopping = false
 
   constructor(options: JobServiceOptions) {
     const { log } = options
@@ -68,6 +69,9 @@ export class JobService {
     this.#volatile = new JobJournal(options.volatile, this.#feeds, onFault)
     this.#durable = new JobJournal(options.durable, this.#feeds, onFault)
     const { results, maxWaitMs } = options
+    for (const records of [options.volatile, options.durable]) {
+      records.onForget = (id) => results.forget(id)
+    }
     this.#waited = new WaitedJobs({ journal: this.#volatile, results, maxWaitMs, log })
     this.#line = new DurableLine({
       journal: this.#durable,
@@ -78,7 +82,7 @@ export class JobService {
         const delivered = await results.deliver(job, outcome)
         return results.endOf(job.id, delivered)
       },
-      onEnd: (job) => this.#dropUpload(job),
+      onEnd: (job) => this.dropUpload(job.upload),
       log
     })
     this.#sweeper = setInterval(() => void this.#sweep(), SWEEP_MS)
@@ -92,7 +96,7 @@ export class JobService {
       const job = await durable.get(name)
       return job !== undefined && !isFinal(job.status)
     })
-    await this.#sweepResults()
+    await this.#options.results.resume(async (id) => (await this.get(id)) !== undefined)
   }
 
   /** Runs a job and waits for it. @throws HostError when the expert takes no calls now */
@@ -129,14 +133,19 @@ export class JobService {
       }
       if (pushed.status === 'rejected') await this.#withdraw(job, pushed.reason)
     } else {
-      const holder = await durable.create(job)
+      // The place first: a job that has none yet is not found by a request of the same key.
+      await dispatch.push(expert.name, job.id, place)
+      const holder = await durable.create(job).catch(async (error) => {
+        await dispatch.drop(job.id)
+        throw error
+      })
       if (holder !== null) {
+        await dispatch.drop(job.id)
         if (holder.idempotency?.fingerprint === job.idempotency.fingerprint) return holder.id
         throw hostError('HOST_KEY_REUSED', [holder.id])
       }
-      await dispatch
-        .push(expert.name, job.id, place)
-        .catch((error) => this.#withdraw(job, error as Error))
+      // Its place may have been claimed before there was a job, and given up.
+      await dispatch.push(expert.name, job.id, place)
     }
     this.#line.pump(expert)
     return job.id
@@ -210,10 +219,11 @@ export class JobService {
     const end = { ok: false, ...error } as const
     // Its end is written first: whatever its run still answers comes too late.
     if (!(await this.#waited.cancel(id, end)) && (await this.#durable.close(id, end))) {
-      const waits = job.status === 'queued'
-      await this.#options.dispatch.drop(id)
       this.#line.cancel(id, error)
-      if (waits) this.#dropUpload(job)
+      await this.#options.dispatch.drop(id).catch((err) => {
+        this.#options.log.error({ job_id: id, err }, 'a canceled job keeps its place for now')
+      })
+      if (job.status === 'queued') this.dropUpload(job.upload)
     }
     const now = (await this.get(id)) ?? job
     if (now.end === null || now.end.ok || now.end.code !== error.code || job.end !== null) {
@@ -267,8 +277,22 @@ export class JobService {
     this.#line.pump(expert)
   }
 
+  /** Removes an upload that no job needs any more. */
+  dropUpload(name: string | null | undefined): void {
+    if (name == null) return
+    this.uploads.remove(name).catch((err) => {
+      this.#options.log.warn({ job_id: name, err }, 'uploaded files could not be removed')
+    })
+  }
+
+  /** The host stops: nobody waits for the end of a job any more. */
+  get isStopping(): boolean {
+    return this.#isStopping
+  }
+
   /** Ends the waits and the streams of those who follow jobs. */
   stopFollowers(): void {
+    this.#isStopping = true
     this.#feeds.close()
   }
 
@@ -284,26 +308,14 @@ export class JobService {
     throw error
   }
 
-  #dropUpload(job: Job): void {
-    if (job.upload === null) return
-    this.uploads.remove(job.upload).catch((err) => {
-      this.#options.log.warn({ job_id: job.id, err }, 'uploaded files could not be removed')
-    })
-  }
-
   /** Forgets what is over its time. */
   async #sweep(): Promise<void> {
     const now = Date.now()
     const { volatile, durable, log } = this.#options
     try {
-      const gone = await Promise.all([volatile.expire(now), durable.expire(now)])
-      if (gone.some((count) => count > 0)) await this.#sweepResults()
+      await Promise.all([volatile.expire(now), durable.expire(now)])
     } catch (err) {
       log.error({ err }, 'old jobs cannot be forgotten')
     }
-  }
-
-  #sweepResults(): Promise<void> {
-    return this.#options.results.sweep(async (id) => (await this.get(id)) !== undefined)
   }
 }

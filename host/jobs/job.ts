@@ -88,7 +88,7 @@ export function lastChange(job: Job): number {
   return job.finishedAt ?? job.createdAt
 }
 
-/** What a finished job counts for among those that are kept. */
+/** What a job counts for among those that are kept, and in a listing. */
 export function keptBytes(job: Job): number {
   let bytes = 500
   for (const body of job.bodies) bytes += body.length

@@ -28,10 +28,15 @@ export class KeptFiles {
     await mkdir(this.#root, { recursive: true })
     if (options.copy === true) await copyFile(source, target)
     else await rename(source, target)
-    if ((await stat(target)).isDirectory()) {
-      for (const file of await readdir(target)) await sync(join(target, file))
+    try {
+      if ((await stat(target)).isDirectory()) {
+        for (const file of await readdir(target)) await sync(join(target, file))
+      }
+      for (const path of [target, this.#root, dirname(this.#root)]) await sync(path)
+    } catch (error) {
+      await this.remove(jobId).catch(() => {})
+      throw error
     }
-    for (const path of [target, this.#root, dirname(this.#root)]) await sync(path)
     return target
   }
 

@@ -1,5 +1,5 @@
 import { isFinal, type Job, type JobPatch, type JobStatus, keptBytes, lastChange } from './job.ts'
-import type { JobQuery, JobRecords, Retention } from './job-records.ts'
+import { type JobQuery, type JobRecords, LIST_BYTES, type Retention } from './job-records.ts'
 
 interface Entry {
   job: Job
@@ -12,6 +12,7 @@ interface Entry {
 
 /** Jobs in the memory of this host; they end with it. */
 export class MemoryJobRecords implements JobRecords {
+  onForget: (id: string) => void = () => {}
   readonly #retention: Retention
   readonly #now: () => number
   readonly #live = new Map<string, Entry>()
@@ -54,16 +55,22 @@ export class MemoryJobRecords implements JobRecords {
   async list(query: JobQuery): Promise<Job[]> {
     this.#expire(this.#now())
     const { expert, statuses, before = Number.POSITIVE_INFINITY, limit } = query
-    return this.#all()
+    const found = this.#all()
       .filter(
         (job) =>
           (expert === undefined || job.expert === expert) &&
           (statuses === undefined || statuses.includes(job.status)) &&
           lastChange(job) < before
       )
-      .sort((a, b) => lastChange(a) - lastChange(b))
-      .slice(limit > 0 ? -limit : Number.POSITIVE_INFINITY)
-      .map((job) => ({ ...job }))
+      .sort((a, b) => lastChange(b) - lastChange(a))
+      .slice(0, limit)
+    let newer = 0
+    const page = found.filter((job) => {
+      const isTaken = newer < LIST_BYTES
+      newer += keptBytes(job)
+      return isTaken
+    })
+    return page.reverse().map((job) => ({ ...job }))
   }
 
   async count(expert?: string): Promise<Record<JobStatus, number>> {
@@ -134,6 +141,7 @@ export class MemoryJobRecords implements JobRecords {
     if (entry === undefined) return
     this.#finishedBytes -= entry.bytes
     this.#finished.delete(id)
+    this.onForget(id)
     const key = keyOf(entry.job)
     if (key !== null) this.#keys.delete(key)
   }

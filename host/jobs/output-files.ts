@@ -76,9 +76,18 @@ export class OutputFiles {
 
 /** An answer that says what went wrong with its file, beside what it says itself. */
 export function withError(text: string, error: string): string {
-  const value = JSON.parse(text) as unknown
+  const value = valueIn(text)
   const isObject = typeof value === 'object' && value !== null && !Array.isArray(value)
   return JSON.stringify(isObject ? { ...value, error } : { result: value, error })
+}
+
+/** What an expert's process calls JSON need not be. */
+function valueIn(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return null
+  }
 }
 
 /** The folder itself, or the nearest one above it that is there. */

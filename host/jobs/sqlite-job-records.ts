@@ -9,7 +9,7 @@ import {
   jobStatuses,
   keptBytes
 } from './job.ts'
-import type { JobQuery, JobRecords, Retention } from './job-records.ts'
+import { type JobQuery, type JobRecords, LIST_BYTES, type Retention } from './job-records.ts'
 
 type Run = SqliteStore['run']
 
@@ -50,6 +50,7 @@ const RESERVE_BYTES = 128 * 1024
 
 /** Jobs in an SQLite file. */
 export class SqliteJobRecords implements JobRecords {
+  onForget: (id: string) => void = () => {}
   readonly #run: Run
   readonly #retention: Retention
   readonly #now: () => number
@@ -57,7 +58,8 @@ export class SqliteJobRecords implements JobRecords {
   #finished: number
   #finishedBytes: number
   #eviction: Promise<void> | null = null
-  #sacrifice: Promise<number> | null = null
+  /** The end of the last call that had to make room. */
+  #tight: Promise<unknown> = Promise.resolve()
   #hasReserve = false
 
   private constructor(run: Run, retention: Retention, now: () => number, counts: Row) {
@@ -137,7 +139,7 @@ export class SqliteJobRecords implements JobRecords {
     const limit = Math.max(0, Math.min(query.limit, Number.MAX_SAFE_INTEGER))
     const horizon = this.#horizon()
     // Each state is a stretch of an index, read from its end: what is not given is not touched.
-    const stretch = `SELECT * FROM (SELECT num, changed FROM jobs
+    const stretch = `SELECT * FROM (SELECT num, changed, bytes FROM jobs
       WHERE status = ? ${expert === undefined ? '' : 'AND expert = ?'} AND changed < ? AND changed > ?
       ORDER BY changed DESC LIMIT ?)`
     const stretches = [...new Set(statuses)].map((status): Statement => {
@@ -147,10 +149,13 @@ export class SqliteJobRecords implements JobRecords {
     })
     const [page] = await this.#run({
       sql: `SELECT ${COLUMNS} FROM (
-              ${stretches.map(({ sql }) => sql).join(' UNION ALL ')} ORDER BY changed DESC LIMIT ?
+              SELECT num, changed, sum(bytes) OVER (
+                ORDER BY changed DESC, num DESC ROWS UNBOUNDED PRECEDING) - bytes AS newer
+              FROM (${stretches.map(({ sql }) => sql).join(' UNION ALL ')} ORDER BY changed DESC LIMIT ?)
             ) AS page JOIN jobs ON jobs.num = page.num ${WITH_TEXTS}
+            WHERE page.newer < ?
             ORDER BY page.changed, page.num`,
-      params: [...stretches.flatMap(({ params = [] }) => params), limit]
+      params: [...stretches.flatMap(({ params = [] }) => params), limit, LIST_BYTES]
     })
     return (page?.rows ?? []).map(jobOf)
   }
@@ -217,18 +222,25 @@ export class SqliteJobRecords implements JobRecords {
    * @throws HostError HOST_STORE_FULL when that is used up too
    */
   async insist(...statements: Statement[]): ReturnType<Run> {
-    const isTooLarge = () => sizeOf(statements) > this.#finishedBytes + SMALL_BYTES
-    for (let count = 4; ; count = Math.min(count * 4, 1024)) {
+    try {
+      return await this.#run(...statements)
+    } catch (error) {
+      if (!isFull(error)) throw error
+      if (sizeOf(statements) > this.#finishedBytes + SMALL_BYTES) throw error
+    }
+    // One after another: the room that one has made may be enough for the next.
+    const turn = this.#tight.then(() => this.#runMakingRoom(statements))
+    this.#tight = turn.catch(() => {})
+    return turn
+  }
+
+  async #runMakingRoom(statements: Statement[]): ReturnType<Run> {
+    for (let count = 1; ; count = Math.min(count * 4, 1024)) {
       try {
         return await this.#run(...statements)
       } catch (error) {
-        if (!(error instanceof HostError && error.code === 'HOST_STORE_FULL')) throw error
-        if (isTooLarge()) throw error
-        // One for all who meet the full store at once.
-        this.#sacrifice ??= this.#forgetOldest(count, 0).finally(() => {
-          this.#sacrifice = null
-        })
-        if ((await this.#sacrifice) === 0 && !(await this.#useReserve())) throw error
+        if (!isFull(error)) throw error
+        if ((await this.#forgetOldest(count, 0)) === 0 && !(await this.#useReserve())) throw error
       }
     }
   }
@@ -298,12 +310,15 @@ export class SqliteJobRecords implements JobRecords {
 
   async #forget(which: string, params: SqlValue[]): Promise<number> {
     const [deleted] = await this.#run({
-      sql: `DELETE FROM jobs WHERE num IN (${which}) RETURNING bytes`,
+      sql: `DELETE FROM jobs WHERE num IN (${which}) RETURNING id, bytes`,
       params
     })
     const rows = deleted?.rows ?? []
     this.#finished -= rows.length
-    for (const row of rows) this.#finishedBytes -= row['bytes'] as number
+    for (const row of rows) {
+      this.#finishedBytes -= row['bytes'] as number
+      this.onForget(row['id'] as string)
+    }
     return rows.length
   }
 }
@@ -375,6 +390,10 @@ function change(id: string, patch: JobPatch, token: number): Statement[] {
     params: [...params, id, fence(token)]
   })
   return statements
+}
+
+function isFull(error: unknown): boolean {
+  return error instanceof HostError && error.code === 'HOST_STORE_FULL'
 }
 
 /** Characters that statements bring with them. */

@@ -1,10 +1,7 @@
 /** What a promise gives, or null when it takes longer. */
 export function within<T>(work: Promise<T>, ms: number): Promise<T | null> {
-  return new Promise((resolve) => {
+  return new Promise((resolve, reject) => {
     const timer = setTimeout(resolve, ms, null)
-    void work.then((value) => {
-      clearTimeout(timer)
-      resolve(value)
-    })
+    work.finally(() => clearTimeout(timer)).then(resolve, reject)
   })
 }

@@ -1,7 +1,8 @@
+import { unlink } from 'node:fs/promises'
 import type { Expert } from '../registry/expert.ts'
 import { misfitOf } from '../registry/misfit.ts'
 import type { Run, RunLogLine, RunOutcome } from '../runtime/expert-instance.ts'
-import type { CallKind, WireError } from '../runtime/messages.ts'
+import { type CallKind, isRouteKind, type WireError } from '../runtime/messages.ts'
 import { wireError } from '../runtime/wire-error.ts'
 import { type ItemOutcome, runList } from './run-list.ts'
 
@@ -72,7 +73,7 @@ export function beginWork(order: WorkOrder): Work {
     const outcome = new Promise<RunOutcome>((resolve) => {
       run.done = (ended) => {
         runs.delete(run)
-        resolve(ended)
+        resolve(isRouteKind(as) ? ended : asPrediction(ended))
       }
     })
     if (reports) run.onProgress = order.onProgress
@@ -107,6 +108,18 @@ export function beginWork(order: WorkOrder): Work {
     for (const run of [...runs]) expert.cancel(run, error)
   }
   return { outcome, cancel }
+}
+
+/** The predict routes answer JSON: a file is for routes of the expert's own. */
+function asPrediction(outcome: RunOutcome): RunOutcome {
+  const file = outcome.ok ? outcome.head?.file : null
+  if (!file) return outcome
+  if (file.owned) void unlink(file.path).catch(() => {})
+  const message = 'A prediction answered bytes or a file; it has to be JSON'
+  return {
+    ok: false,
+    error: { code: 'HOST_EXPERT_FAILED', message, statusCode: 500, exposed: false }
+  }
 }
 
 function asWhole(outcome: RunOutcome): WorkOutcome {

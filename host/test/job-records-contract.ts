@@ -384,6 +384,25 @@ export function jobRecordsContract(
     t.strictSame(await ids(), all.slice(-10))
   })
 
+  t.test(`${driver}: it is told which jobs are forgotten, whatever for`, async (t) => {
+    const { records, clock, create, finish } = await prepare(t, { keepMs: 100, maxFinished: 2 })
+    const forgotten: string[] = []
+    records.onForget = (id) => forgotten.push(id)
+    for (const id of ['a', 'b', 'c', 'd']) await create(id)
+    for (const id of ['a', 'b', 'c']) await finish(id)
+    t.strictSame(forgotten, ['a'], 'for their number')
+    clock.now += 1000
+    await records.expire(clock.now)
+    t.strictSame(forgotten.sort(), ['a', 'b', 'c'], 'for their time')
+  })
+
+  t.test(`${driver}: a listing has a bound in bytes, and then the newest`, async (t) => {
+    const { create, ids } = await prepare(t)
+    const bodies = [JSON.stringify('x'.repeat(12_000_000))]
+    for (const id of ['a', 'b', 'c', 'd', 'e']) await create(id, { bodies })
+    t.strictSame(await ids(), ['c', 'd', 'e'])
+  })
+
   t.test(`${driver}: and in bytes`, async (t) => {
     const { create, finish, ids } = await prepare(t, { maxFinishedBytes: 100_000 })
     const bodies = ['x'.repeat(40_000)]

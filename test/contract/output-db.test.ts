@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import t from 'tap'
 import { ended } from '../support/jobs.ts'
-import { call, plugin, startHost } from '../support/start-host.ts'
+import { call, makeHome, plugin, startHost } from '../support/start-host.ts'
 
 const seer = plugin(
   'seer',
@@ -111,6 +111,28 @@ t.test('output "db" saves the records of an answer', async (t) => {
     t.equal((await tokens('image_id=b')).length, 0)
     t.equal((await tokens('image_id=c')).length, 1)
   })
+})
+
+t.test('a prediction that answers bytes fails alone, wherever its answer shall go', async (t) => {
+  const bytes = `async predictImage() {
+    return { isExpertReply: true, value: Buffer.from('bytes'), status: 200 }
+  }
+  async predict() { return 'here' }`
+  const home = await makeHome(t, { files: { bytes: plugin('bytes', bytes) } })
+  const { url } = await startHost(t, { home, env: { EXPERT_OUTPUT_ROOT: home } })
+  for (const output of ['json', 'db', 'file']) {
+    // A folder is in the way of the file.
+    const sent = { image_id: '1', url: 'x', output, output_file: 'plugins' }
+    t.match(await call(`${url}/predict/image`, 'POST', sent), { status: 500 }, output)
+    const { jobId } = (await call(`${url}/predict/image`, 'POST', { ...sent, is_async: true })).json
+    t.match(await ended(url, jobId), { status: 'failed', error: /has to be JSON/ }, output)
+  }
+  const list = { images: ['1', '2'].map((id) => ({ image_id: id, url: 'x' })), output: 'db' }
+  const { status, json } = await call(`${url}/predict/images`, 'POST', list)
+  t.equal(status, 200)
+  t.match(json.results, [{ error: /has to be JSON/ }, { error: /has to be JSON/ }])
+  const here = { movie_id: '1', local: false }
+  t.equal((await call(`${url}/predict`, 'POST', here)).json, 'here', 'the host serves on')
 })
 
 t.test('an accepted job saves its records also when it runs on the next host', async (t) => {

@@ -41,7 +41,7 @@ export async function followJob(
     throw error
   }
   const seen = lastEventId(raw.headers)
-  if (seen !== null && seen >= endIdOf(job)) {
+  if (seen === endIdOf(job)) {
     stopListening()
     endWithout(response)
     return
@@ -73,7 +73,7 @@ async function sendEnd(
   stream.end()
 }
 
-/** Later than every event of the job before, and the same whenever it is asked for. */
+/** The same whenever it is asked for: who has seen it has seen the result. */
 function endIdOf(job: Job): number {
   return job.finishedAt === null
     ? Number.POSITIVE_INFINITY

@@ -53,11 +53,13 @@ export function jobRoutes(app: FastifyInstance, context: JobRouteContext): void 
     handle(async ({ response, query: given }) => {
       const { query, wantsCounts, isPaged } = readJobsQuery(given, expert?.name)
       const list = await jobs.list(query)
-      const [oldest] = list
-      const next = oldest !== undefined && list.length === query.limit ? lastChange(oldest) : null
+      const before = list[0] === undefined ? null : lastChange(list[0])
+      const older =
+        isPaged && before !== null ? await jobs.list({ ...query, before, limit: 1 }) : []
+      const next = older.length > 0 ? String(before) : null
       sendValue(response, 200, {
         jobs: list.map((job) => ({ jobId: job.id, ...viewJob(job) })),
-        ...(isPaged && { next: next === null ? null : String(next) }),
+        ...(isPaged && { next }),
         ...(wantsCounts && { counts: await jobs.count(query.expert) })
       })
     })
