@@ -14,6 +14,8 @@ declare module 'fastify' {
   }
 }
 
+const MAX_PARAM_LENGTH = 1000
+
 /** A Fastify instance that leaves reading of bodies, checks and answers to the routes. */
 export function bareInstance(
   bodyLimit: number,
@@ -26,11 +28,13 @@ export function bareInstance(
       ? {}
       : { serverFactory, forceCloseConnections: 'idle' as const }),
     bodyLimit,
+    // Keys of documents may have 254 characters; what is longer is no id of anything.
+    routerOptions: { maxParamLength: MAX_PARAM_LENGTH },
     exposeHeadRoutes: false,
     genReqId: (request) => requestIdOf(request as HostedRequest),
     frameworkErrors: (error, request, reply) => {
       reply.hijack()
-      sendError(reply.raw, request.id, hostError('HOST_BAD_REQUEST', [error.message]))
+      sendError(reply.raw, request.id, hostError('HOST_BAD_REQUEST', [error.message.slice(0, 200)]))
     }
   })
   // Schemas document; the checks are the routes' own, for they give the seed's words.

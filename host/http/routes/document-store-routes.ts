@@ -130,7 +130,7 @@ export function documentStoreRoutes(app: FastifyInstance, context: HostRouteCont
       const collection =
         asked.collection ?? (asked.image_id === undefined ? 'Tokens' : 'ImageTokens')
       const wanted: TokenQuery = { ...asked, collection }
-      if ((raw.headers.accept ?? '').includes(NDJSON)) {
+      if ((raw.headers.accept ?? '').toLowerCase().includes(NDJSON)) {
         await exportTokens(response, (cursor) =>
           documents.tokens.list({ ...wanted, limit: EXPORT_PAGE, cursor })
         )
