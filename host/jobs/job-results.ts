@@ -99,9 +99,7 @@ export class JobResults {
     if (records === null) return answer
     try {
       const ids = await this.#save(job.expert, records)
-      const { result } = answer as { result: unknown }
-      if (keepsRecords) return answer
-      return { ...(answer as object), result: Array.isArray(result) ? ids : ids[0] }
+      return keepsRecords ? answer : { ...(answer as object), result: ids }
     } catch (error) {
       const { message } = error as Error
       this.#log.warn({ err: error, job_id: job.id }, `records were not saved: ${message}`)
@@ -137,10 +135,10 @@ function parsed(text: string): unknown {
   }
 }
 
-/** The records under an answer's `result`: one, or a list of them; null when it has none. */
+/** The list of records under an answer's `result`; null when it is none. */
 function recordsOf(answer: unknown): Record<string, unknown>[] | null {
-  if (!isObject(answer)) return null
-  const records = Array.isArray(answer.result) ? answer.result : [answer.result]
+  if (!isObject(answer) || !Array.isArray(answer.result)) return null
+  const records: unknown[] = answer.result
   const areRecords = records.every((record) => isObject(record) && isRecord(record))
   return areRecords && records.length > 0 ? (records as Record<string, unknown>[]) : null
 }
@@ -152,7 +150,7 @@ function isObject(value: unknown): value is Record<string, unknown> {
 /** A token of a movie, of a picture, or as the image tokens are kept. */
 function isRecord({ movie_id, image_id, id, type }: Record<string, unknown>): boolean {
   const named = [movie_id, image_id].some((name) => typeof name === 'string')
-  return named || (typeof id === 'string' && typeof type === 'string')
+  return named || (typeof id === 'string' && (type === 'image' || type === 'frame'))
 }
 
 /** The same without its file. */
