@@ -5,10 +5,18 @@ import type { Expert } from '../registry/expert.ts'
 import { wireError } from '../runtime/wire-error.ts'
 import type { Dispatch } from './dispatch.ts'
 import { DurableLine } from './durable-line.ts'
-import { failure, isFinal, type Job, type JobEnd, type JobStatus, lastChange } from './job.ts'
+import {
+  failure,
+  isFinal,
+  type Job,
+  type JobEnd,
+  type JobStatus,
+  keptBytes,
+  lastChange
+} from './job.ts'
 import { type JobEvent, JobFeeds } from './job-feeds.ts'
 import { JobJournal } from './job-journal.ts'
-import type { JobQuery, JobRecords } from './job-records.ts'
+import { type JobQuery, type JobRecords, LIST_BYTES } from './job-records.ts'
 import {
   type Answer,
   answerOf,
@@ -197,8 +205,14 @@ export class JobService {
       const jobs = await journal.records.list(query)
       return jobs.map((job) => journal.asItStands(job))
     })
-    const jobs = (await Promise.all(lists)).flat()
-    return jobs.sort((a, b) => lastChange(a) - lastChange(b)).slice(-query.limit)
+    const found = await Promise.all(lists)
+    // Where one was cut for its bytes, what is older of the other belongs to a later page too.
+    const earliest = Math.max(...found.map(startOfCut))
+    return found
+      .flat()
+      .filter((job) => lastChange(job) >= earliest)
+      .sort((a, b) => lastChange(a) - lastChange(b))
+      .slice(-query.limit)
   }
 
   async count(expert?: string): Promise<Record<JobStatus, number>> {
@@ -318,4 +332,11 @@ export class JobService {
       log.error({ err }, 'old jobs cannot be forgotten')
     }
   }
+}
+
+/** Where a listing begins that may have been cut for its bytes. */
+function startOfCut(jobs: Job[]): number {
+  const [oldest] = jobs
+  const bytes = jobs.reduce((sum, job) => sum + keptBytes(job), 0)
+  return oldest === undefined || bytes < LIST_BYTES ? Number.NEGATIVE_INFINITY : lastChange(oldest)
 }
