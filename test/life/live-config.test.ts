@@ -36,7 +36,8 @@ t.test('the configuration file is followed while the host runs', async (t) => {
   t.equal((await expertOf(url, 'worded')).instances.length, 1)
 
   const refused = (line: Record<string, unknown>) => /the old one stands/.test(String(line.msg))
-  await writeFile(path, '{ "experts": { "worded": ')
+  // In one step: half a write would be another thing that is wrong.
+  await renameOver(path, '{ "experts": { "worded": ')
   t.match(await host.line(refused), {
     level: 'error',
     problems: [/experts\.config\.json: is not JSON/]
