@@ -38,7 +38,23 @@ export async function answerJob(call: RouteCall, jobs: JobService, asked: AskedJ
   const key = idempotencyKeyOf(call.raw)
   const isAsync = asked.isAsync || respondAsync
   if (!isAsync && waitMs === null && key === null) {
-    const request = { ...asked.request, ...asked.waited, onHangUp: call.onHangUp }
+    const { expert, kind, bodies, isList = false, priority = 0, timeoutMs = null } = asked.request
+    const { output = null } = asked.request
+    const { recorded, onEnd, upload = null } = asked.waited
+    const { onHangUp } = call
+    const request: WaitedRequest = {
+      expert,
+      kind,
+      bodies,
+      isList,
+      priority,
+      timeoutMs,
+      output,
+      upload,
+      recorded,
+      onEnd,
+      onHangUp
+    }
     await sendAnswer(call, asked, await jobs.run(request))
     return
   }

@@ -28,7 +28,7 @@ export interface WaitedRequest extends JobRequest {
   /** Keep a record from the start; without it, one is made only when the caller's wait ends first. */
   recorded: boolean
   /** Called when the work has truly ended, whoever still waits: frees what was uploaded for it. */
-  onEnd?: () => void
+  onEnd?: (() => void) | undefined
   /** Given what to call when the caller hangs up before the answer. */
   onHangUp?: (cancel: () => void) => void
 }

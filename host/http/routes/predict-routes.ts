@@ -128,17 +128,23 @@ export function predictRoutes(app: FastifyInstance, context: ExpertRouteContext)
         return
       }
     }
-    const request = {
-      ...asked.request,
-      priority: body.priority,
-      timeoutMs: body.timeout_ms,
-      output: outputOf(body.output, body.output_file)
-    }
+    const { kind, bodies, isList = false } = asked.request
+    // Without spreads, here and on the way: they would cost a short call a tenth.
     await answerJob(call, jobs, {
-      ...asked,
-      request,
+      request: {
+        expert,
+        kind,
+        bodies,
+        isList,
+        priority: body.priority,
+        timeoutMs: body.timeout_ms,
+        output: outputOf(body.output, body.output_file)
+      },
       isAsync: body.is_async,
-      maxAttempts: body.attempts
+      maxAttempts: body.attempts,
+      waited: asked.waited,
+      send: asked.send,
+      showsJob: asked.showsJob
     })
   }
 
