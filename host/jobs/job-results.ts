@@ -4,6 +4,7 @@ import type { Logger } from '../observe/log.ts'
 import { failure, type Job, type JobEnd, type JobOutput } from './job.ts'
 import type { KeptFiles } from './kept-files.ts'
 import { type OutputFileError, type OutputFiles, withError } from './output-files.ts'
+import { parseAnswer } from './parse-answer.ts'
 import type { WorkOutcome } from './work.ts'
 
 /** Saves what an expert saw in movies or pictures. @returns the ids of the documents */
@@ -84,7 +85,7 @@ export class JobResults {
     keepsRecords: boolean,
     outcome: WorkOutcome & { ok: true }
   ): Promise<WorkOutcome> {
-    const value = parsed(outcome.text)
+    const value = parseAnswer(outcome.text)
     if (value === undefined) return outcome
     const saved =
       job.isList === true && Array.isArray(value)
@@ -126,15 +127,6 @@ export class JobResults {
   }
 }
 
-/** What an expert's process calls JSON need not be; undefined then. */
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined
-  }
-}
-
 /** The list of records under an answer's `result`; null when it is none. */
 function recordsOf(answer: unknown): Record<string, unknown>[] | null {
   if (!isObject(answer) || !Array.isArray(answer.result)) return null
@@ -153,8 +145,8 @@ function isRecord({ movie_id, image_id, id, type }: Record<string, unknown>): bo
   return named || (typeof id === 'string' && (type === 'image' || type === 'frame'))
 }
 
-/** The same without its file. */
-export function endOf(outcome: WorkOutcome): JobEnd {
+/** What is kept of an outcome whose file, if it has one, is in its place. */
+function endOf(outcome: WorkOutcome): JobEnd {
   if (!outcome.ok) {
     const { code, message, statusCode, exposed } = outcome.error
     return { ok: false, code, message, statusCode, exposed }
@@ -165,7 +157,7 @@ export function endOf(outcome: WorkOutcome): JobEnd {
 }
 
 /** A file that a run answered and nobody waits for. */
-export async function dropFile(outcome: WorkOutcome): Promise<void> {
+async function dropFile(outcome: WorkOutcome): Promise<void> {
   if (outcome.ok && outcome.head?.file?.owned === true) {
     await unlink(outcome.head.file.path).catch(() => {})
   }

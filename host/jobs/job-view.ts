@@ -1,5 +1,6 @@
 import { isRouteKind } from '../runtime/messages.ts'
 import { isFinal, type Job } from './job.ts'
+import { parseAnswer } from './parse-answer.ts'
 
 /** Keys of a record that are the host's; a result's key of the same name is left out of the record. */
 const OWN_KEYS = new Set([
@@ -37,7 +38,7 @@ function seedRecord(job: Job): Record<string, unknown> {
     return { state: 'running', params: job.isList ? shown : shown[0] }
   }
   if (!end.ok) return { state: 'finish', result: null, error: end.message, code: end.code }
-  const value = parsed(end.text)
+  const value = parseAnswer(end.text) ?? null
   if (job.isList) {
     const { fileError: error } = end
     return { state: 'finish', results: value, ...(error && { error }) }
@@ -47,15 +48,6 @@ function seedRecord(job: Job): Record<string, unknown> {
   }
   const kept = Object.entries(value).filter(([key]) => !OWN_KEYS.has(key))
   return { state: 'finish', ...Object.fromEntries(kept) }
-}
-
-/** What an expert's process called JSON need not be; a list of jobs must not break on one of them. */
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return null
-  }
 }
 
 /** What the host knows of a job beside its parameters and its result. */

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { lstat, mkdir, open, realpath, rename, unlink } from 'node:fs/promises'
 import { basename, dirname, isAbsolute, join, relative, resolve, sep } from 'node:path'
+import { parseAnswer } from './parse-answer.ts'
 
 /** A path that is not taken, or could not be written; the message is for the caller. */
 export class OutputFileError extends Error {
@@ -76,18 +77,9 @@ export class OutputFiles {
 
 /** An answer that says what went wrong with its file, beside what it says itself. */
 export function withError(text: string, error: string): string {
-  const value = valueIn(text)
+  const value = parseAnswer(text) ?? null
   const isObject = typeof value === 'object' && value !== null && !Array.isArray(value)
   return JSON.stringify(isObject ? { ...value, error } : { result: value, error })
-}
-
-/** What an expert's process calls JSON need not be. */
-function valueIn(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return null
-  }
 }
 
 /** The folder itself, or the nearest one above it that is there. */

@@ -127,7 +127,7 @@ export function jobRoutes(app: FastifyInstance, context: JobRouteContext): void 
     canceling('cancel_job_jobs__job_id__cancel_post', 'Cancel Job'),
     cancel
   )
-  app.delete('/jobs/:job_id', canceling('delete_job_jobs__job_id__delete', 'Delete Job'), cancel)
+  app.delete('/jobs/:job_id', canceling('delete_job_jobs__job_id__delete', 'Cancel Job'), cancel)
 
   app.post(
     '/jobs/:job_id/retry',
