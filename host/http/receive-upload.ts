@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto'
 import { createWriteStream } from 'node:fs'
 import { mkdir, rm } from 'node:fs/promises'
 import type { IncomingMessage } from 'node:http'
@@ -8,6 +7,7 @@ import { pipeline } from 'node:stream/promises'
 import { Busboy } from '@fastify/busboy'
 import type { UploadedFile } from '@nebula-experts/sdk'
 import { HostError, hostError } from '../errors.ts'
+import { makeJobId } from '../jobs/job-id.ts'
 
 /** Files of a request on disk, and the form's other fields. */
 export interface Upload {
@@ -34,7 +34,7 @@ export async function receiveUpload(
   root: string,
   limit: number
 ): Promise<Upload> {
-  const folder = join(root, randomUUID())
+  const folder = join(root, makeJobId())
   await mkdir(folder, { recursive: true })
   const upload: Upload = {
     folder,

@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto'
 import { type HostError, hostError } from '../errors.ts'
 import type { Logger } from '../observe/log.ts'
 import type { Expert } from '../registry/expert.ts'
@@ -15,6 +14,7 @@ import {
   lastChange
 } from './job.ts'
 import { type JobEvent, JobFeeds } from './job-feeds.ts'
+import { makeJobId } from './job-id.ts'
 import { JobJournal } from './job-journal.ts'
 import { type JobQuery, type JobRecords, LIST_BYTES } from './job-records.ts'
 import {
@@ -127,7 +127,7 @@ export class JobService {
     if (backlog >= maxBacklog) {
       throw hostError('HOST_BACKLOG_FULL', [maxBacklog], { extra: { retry_after: 5 } })
     }
-    const job = newJob(request.upload ?? randomUUID(), request)
+    const job = newJob(request.upload ?? makeJobId(), request)
     const place = { priority: job.priority }
     if (job.idempotency === null) {
       // In one turn, so that both are in one commit.
