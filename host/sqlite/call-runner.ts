@@ -1,12 +1,5 @@
 import type { Database, PreparedStatement } from './database.ts'
-import type {
-  Batch,
-  EncodedCall,
-  EncodedResult,
-  NamedColumns,
-  Outcome,
-  SqlValue
-} from './messages.ts'
+import type { EncodedCall, EncodedResult, NamedColumns, Outcome, SqlValue } from './messages.ts'
 import { kindOf, StoreError } from './store-error.ts'
 
 const STATEMENTS_KEPT = 200
@@ -41,8 +34,12 @@ export class CallRunner {
     this.#commit = database.prepare('COMMIT')
   }
 
-  runBatch({ calls, sql }: Batch): [Outcome[], NamedColumns[]] {
+  /** Takes up SQL that was not sent before. */
+  learn(sql: string[]): void {
     this.#sql.push(...sql)
+  }
+
+  run(calls: EncodedCall[]): [Outcome[], NamedColumns[]] {
     const outcomes = this.#run(calls)
     const columns = [...this.#untold]
     this.#untold.clear()

@@ -8,9 +8,15 @@ export type SqlValue = string | number | null
  */
 export type EncodedCall = SqlValue[]
 
+/** What is done with one commit is about as much at most; a larger call is done alone. */
+export const MAX_BATCH_CALLS = 1000
+export const MAX_BATCH_SIZE = 8 * 1024 * 1024
+
 /** Calls, and the SQL in them that was not sent before, in the order of its numbers. */
 export interface Batch {
   calls: EncodedCall[]
+  /** Characters of all their texts. */
+  size: number
   sql: string[]
 }
 

@@ -1,13 +1,15 @@
 import { Worker } from 'node:worker_threads'
 import type { Logger } from '../observe/log.ts'
-import type {
-  EncodedCall,
-  EncodedResult,
-  FromThread,
-  Outcome,
-  SqlValue,
-  ThreadOptions,
-  ToThread
+import {
+  type EncodedCall,
+  type EncodedResult,
+  type FromThread,
+  MAX_BATCH_CALLS,
+  MAX_BATCH_SIZE,
+  type Outcome,
+  type SqlValue,
+  type ThreadOptions,
+  type ToThread
 } from './messages.ts'
 import {
   StoreError,
@@ -58,15 +60,12 @@ interface Call {
 }
 
 const ENTRY = new URL('./store-thread.js', import.meta.url)
-const MAX_BATCH_CALLS = 1000
-const MAX_BATCH_SIZE = 8 * 1024 * 1024
-/** So many calls are worth a batch of their own while another is under way. */
-const READY_CALLS = 32
 
 /**
  * An SQLite file that does not block the loop: a thread has it open, and nobody else on this machine.
  *
- * What is asked while the thread is busy goes to it as one batch, in order, and is committed once.
+ * What is asked in one turn of the loop goes to it as one message; all that came while the thread was busy
+ * is done in order, and is committed once.
  */
 export class SqliteStore {
   readonly #worker: Worker
@@ -81,8 +80,8 @@ export class SqliteStore {
   readonly #numbers = new Map<string, number>()
   #newSql: string[] = []
   readonly #columns: string[][] = []
-  /** Batches that the thread has not answered, oldest first. */
-  readonly #sent: Call[][] = []
+  /** Calls that the thread has not answered, oldest first. */
+  #sent: Call[] = []
   #flushing = false
   #closing = false
 
@@ -159,7 +158,7 @@ export class SqliteStore {
 
   /** In the next turn, so that all who got an answer in this one can ask again before. */
   #flushSoon(): void {
-    if (this.#flushing || !this.#mayFlush) return
+    if (this.#flushing) return
     this.#flushing = true
     setImmediate(this.#flush)
   }
@@ -167,35 +166,27 @@ export class SqliteStore {
   #flush = (): void => {
     this.#flushing = false
     if (this.#failure !== null) return
-    if (this.#waiting.length > 0) {
-      const batch = this.#takeBatch()
-      this.#sent.push(batch)
-      this.#post({ calls: batch.map((call) => call.encoded), sql: this.#newSql })
+    while (this.#waiting.length > 0) {
+      const { calls, size } = this.#takeBatch()
+      this.#sent.push(...calls)
+      this.#post({ calls: calls.map((call) => call.encoded), size, sql: this.#newSql })
       this.#newSql = []
-    } else if (this.#closing && this.#sent.length === 0) this.#post('close')
-  }
-
-  /**
-   * While the thread works on one batch, a second lies ready for it, so that neither side waits for the
-   * other; but not a small one, for each batch costs a commit.
-   */
-  get #mayFlush(): boolean {
-    const { length } = this.#sent
-    return length === 0 || (length === 1 && this.#waiting.length >= READY_CALLS)
+    }
+    if (this.#closing) this.#post('close')
   }
 
   get #unanswered(): Call[] {
-    return [...this.#sent.flat(), ...this.#waiting]
+    return [...this.#sent, ...this.#waiting]
   }
 
-  #takeBatch(): Call[] {
+  #takeBatch(): { calls: Call[]; size: number } {
     let [count, size] = [0, 0]
     for (const call of this.#waiting) {
-      size += call.size
-      if (count === MAX_BATCH_CALLS || (count > 0 && size > MAX_BATCH_SIZE)) break
+      if (count === MAX_BATCH_CALLS || (count > 0 && size + call.size > MAX_BATCH_SIZE)) break
       count++
+      size += call.size
     }
-    return this.#waiting.splice(0, count)
+    return { calls: this.#waiting.splice(0, count), size }
   }
 
   #post(message: ToThread): void {
@@ -222,12 +213,11 @@ export class SqliteStore {
   }
 
   #settle(outcomes: Outcome[]): void {
-    for (const [index, call] of (this.#sent.shift() ?? []).entries()) {
+    for (const [index, call] of this.#sent.splice(0, outcomes.length).entries()) {
       const outcome = outcomes[index] as Outcome
       if (isFailure(outcome)) call.reject(new StoreError(...outcome))
       else call.resolve(outcome.map((result, at) => this.#decode(result, call.sql[at] as number)))
     }
-    if (this.#waiting.length > 0 || this.#closing) this.#flushSoon()
   }
 
   #fail(error: Error): void {

@@ -1,24 +1,43 @@
-import { parentPort, workerData } from 'node:worker_threads'
+import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
 import { CallRunner } from './call-runner.ts'
 import type { Database } from './database.ts'
-import type { FromThread, ThreadOptions, ToThread } from './messages.ts'
+import {
+  type EncodedCall,
+  type FromThread,
+  MAX_BATCH_CALLS,
+  MAX_BATCH_SIZE,
+  type ThreadOptions,
+  type ToThread
+} from './messages.ts'
 import { openDatabase } from './open-database.ts'
 import { removeOwnerNote } from './owner-note.ts'
 import { kindOf, StoreInUseError, StoreTooNewError } from './store-error.ts'
 
 // The thread of a SqliteStore: it blocks on the disk so that the host does not.
 
+const port = parentPort as MessagePort
 const options = workerData as ThreadOptions
 
 function send(message: FromThread): void {
-  parentPort?.postMessage(message)
+  port.postMessage(message)
 }
 
 function serve(database: Database): void {
   const runner = new CallRunner(database)
-  parentPort?.on('message', (message: ToThread) => {
-    if (message === 'close') end(database)
-    else send(['done', ...runner.runBatch(message)])
+  port.on('message', (message: ToThread) => {
+    const calls: EncodedCall[] = []
+    let size = 0
+    let next: ToThread | undefined = message
+    while (next !== undefined && next !== 'close') {
+      runner.learn(next.sql)
+      calls.push(...next.calls)
+      size += next.size
+      // All that has come meanwhile shares one commit.
+      const isFull = calls.length >= MAX_BATCH_CALLS || size >= MAX_BATCH_SIZE
+      next = isFull ? undefined : receiveMessageOnPort(port)?.message
+    }
+    if (calls.length > 0) send(['done', ...runner.run(calls)])
+    if (next === 'close') end(database)
   })
   send(['ready'])
 }
@@ -38,7 +57,7 @@ function end(database: Database): void {
   // While the lock is held: afterwards it may be another host's.
   removeOwnerNote(options.path)
   database.close()
-  parentPort?.close()
+  port.close()
 }
 
 try {
