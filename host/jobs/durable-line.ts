@@ -33,6 +33,8 @@ export interface DurableLineOptions {
 /** Short runs are claimed ahead of their turn, by as many as an expert does in this time. */
 const CLAIM_AHEAD_MS = 20
 const MOST_AHEAD = 256
+/** What is claimed ahead is claimed in so many parts: while one is read, others run or are written. */
+const PARTS = 4
 const SHORT_RUN_MS = 2
 /** First wait of a job whose process was lost, milliseconds; each further one is four times as long. */
 const BACK_OFF_MS = 500
@@ -78,10 +80,12 @@ export class DurableLine {
       this.#claiming.set(name, true)
       return
     }
-    if (!expert.isServing || this.#closed.signal.aborted || this.#room(expert) <= 0) return
+    if (!expert.isServing || this.#closed.signal.aborted) return
+    const limit = this.#wanted(expert)
+    if (limit <= 0) return
     this.#claiming.set(name, false)
-    void this.#claim(expert).finally(() => {
-      const again = this.#claiming.get(name) === true
+    void this.#claim(expert, limit).then((claimed) => {
+      const again = this.#claiming.get(name) === true || claimed === limit
       this.#claiming.delete(name)
       if (again) this.pump(expert)
     })
@@ -102,36 +106,47 @@ export class DurableLine {
     await Promise.all(this.#ending)
   }
 
-  #room(expert: Expert): number {
+  /** How many to claim now. One by one, those that are claimed ahead would cost a claim each. */
+  #wanted(expert: Expert): number {
     const { slots, meanRunMs } = expert
     const ahead =
       meanRunMs < SHORT_RUN_MS
         ? Math.min(MOST_AHEAD, Math.floor((slots * CLAIM_AHEAD_MS) / Math.max(meanRunMs, 0.01)))
         : 0
-    return slots + ahead - (this.#heldBy.get(expert.name) ?? 0)
+    const room = slots + ahead - (this.#heldBy.get(expert.name) ?? 0)
+    if (ahead === 0) return room
+    const part = Math.ceil((slots + ahead) / PARTS)
+    return room < part ? 0 : part
   }
 
-  async #claim(expert: Expert): Promise<void> {
+  /** @returns how many it got. Never rejects. */
+  async #claim(expert: Expert, limit: number): Promise<number> {
+    const { journal, dispatch, log } = this.#options
     const { name } = expert
     try {
       // After a long sleep of the machine the leases of what runs here come before new claims.
       if (Date.now() - this.#renewedAt > LEASE_MS / 2) await this.#renew()
-      for (const claim of await this.#options.dispatch.claim(name, this.#room(expert))) {
-        this.#heldBy.set(name, (this.#heldBy.get(name) ?? 0) + 1)
-        const ending = this.#see(expert, claim).finally(() => this.#ending.delete(ending))
+      const claims = await dispatch.claim(name, limit)
+      if (claims.length === 0) return 0
+      this.#heldBy.set(name, (this.#heldBy.get(name) ?? 0) + claims.length)
+      const jobs = journal.records.getMany(claims.map((claim) => claim.jobId))
+      for (const claim of claims) {
+        const ending = this.#see(expert, claim, jobs).finally(() => this.#ending.delete(ending))
         this.#ending.add(ending)
       }
+      return claims.length
     } catch (error) {
-      this.#options.log.error({ expert: name, err: error }, 'waiting jobs cannot be claimed')
+      log.error({ expert: name, err: error }, 'waiting jobs cannot be claimed')
+      return 0
     }
   }
 
   /** Sees one claim to its end. Never rejects. */
-  async #see(expert: Expert, claim: Claim): Promise<void> {
+  async #see(expert: Expert, claim: Claim, jobs: Promise<Map<string, Job>>): Promise<void> {
     const held: Held = { claim, work: null, canceled: null }
     this.#held.set(claim.jobId, held)
     try {
-      await this.#run(expert, held)
+      await this.#run(expert, held, (await jobs).get(claim.jobId))
     } catch (error) {
       // The store does not answer: the lease runs out, or ends with this host.
       const fields = { expert: expert.name, job_id: claim.jobId, err: error }
@@ -146,10 +161,9 @@ export class DurableLine {
     }
   }
 
-  async #run(expert: Expert, held: Held): Promise<void> {
-    const { journal, log } = this.#options
+  async #run(expert: Expert, held: Held, job: Job | undefined): Promise<void> {
+    const { log } = this.#options
     const { claim } = held
-    const job = await journal.records.get(claim.jobId)
     if (job === undefined || job.end !== null) {
       await this.#options.dispatch.done(claim)
       if (job !== undefined) this.#options.onEnd(job)

@@ -84,10 +84,12 @@ export class JobJournal {
   async close(id: string, end: JobEnd, token?: number): Promise<boolean> {
     const running = this.#running.get(id)
     const status = end.ok ? 'succeeded' : end.code === 'HOST_CANCELED' ? 'canceled' : 'failed'
+    // With the end, that is.
+    if (running !== undefined) running.isWritten = true
     const closed = await this.records.patch(
       id,
       {
-        ...(running?.isWritten === false && running.facts),
+        ...running?.facts,
         ...(running?.progress && { progress: running.progress }),
         status,
         finishedAt: stamp(),

@@ -38,6 +38,8 @@ export interface JobRecords {
    */
   create(job: Job): Promise<Job | null>
   get(id: string): Promise<Job | undefined>
+  /** Those of them that are known, by id. */
+  getMany(ids: string[]): Promise<Map<string, Job>>
   /**
    * Changes an unfinished job; false when it is unknown or has ended: an end is final.
    * @param token - of the claim under which it runs: refused when a later claim has written

@@ -44,6 +44,11 @@ export class MemoryJobRecords implements JobRecords {
     return entry === undefined ? undefined : { ...entry.job }
   }
 
+  async getMany(ids: string[]): Promise<Map<string, Job>> {
+    const found = await Promise.all(ids.map((id) => this.get(id)))
+    return new Map(found.flatMap((job) => (job === undefined ? [] : [[job.id, job]])))
+  }
+
   async patch(id: string, patch: JobPatch, token = 0): Promise<boolean> {
     const entry = this.#writable(id, token)
     if (entry === null) return false

@@ -111,14 +111,17 @@ export class SqliteJobRecords implements JobRecords {
   }
 
   async get(id: string): Promise<Job | undefined> {
-    // Ids come from callers' URLs; the store refuses these.
-    if (id.includes('\0')) return undefined
+    // Ids come from callers' URLs; to SQLite, text ends there.
+    return id.includes('\0') ? undefined : (await this.getMany([id])).get(id)
+  }
+
+  async getMany(ids: string[]): Promise<Map<string, Job>> {
     const [found] = await this.#run({
-      sql: `SELECT ${COLUMNS} FROM jobs ${WITH_TEXTS} WHERE id = ? AND (${LIVES} OR changed > ?)`,
-      params: [id, this.#horizon()]
+      sql: `SELECT ${COLUMNS} FROM jobs ${WITH_TEXTS}
+            WHERE id IN (SELECT value FROM json_each(?)) AND (${LIVES} OR changed > ?)`,
+      params: [JSON.stringify(ids), this.#horizon()]
     })
-    const row = found?.rows[0]
-    return row === undefined ? undefined : jobOf(row)
+    return new Map(found?.rows.map((row) => [row['id'] as string, jobOf(row)]))
   }
 
   async patch(id: string, patch: JobPatch, token = 0): Promise<boolean> {
