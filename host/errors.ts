@@ -83,6 +83,11 @@ export const hostErrors = {
     kind: 'system',
     text: (why: string) => `The document store does not work: ${why}`
   },
+  HOST_PIPELINE_STATE: {
+    status: 409,
+    kind: 'user',
+    text: (why: string) => `That cannot be done with the pipeline: ${why}`
+  },
   HOST_STORE_FULL: {
     status: 503,
     kind: 'system',

@@ -1,13 +1,14 @@
 import type { Static, TSchema } from 'typebox'
-import type { ExpertLog, InitContext, RunContext } from './context.ts'
+import { baseExpertMark } from './base-expert-mark.ts'
+import type { ExpertLog, InitContext, ItemContext, PipelineContext, RunContext } from './context.ts'
 import type { Movies, Tokens } from './documents.ts'
+import { ExpertError } from './errors.ts'
 import type { ExpertApi } from './expert-api.ts'
+import type { ItemAnswer } from './item-outcome.ts'
 import type { Media } from './media/media.ts'
-import type { ExpertParam } from './records.ts'
+import type { Pipelines } from './pipelines.ts'
+import { type ExpertParam, movieAlias } from './records.ts'
 import { type ExpertServices, servicesOf } from './services.ts'
-
-/** Marks the class, so that a host finds it whichever copy of the SDK a plugin carries. */
-export const baseExpertMark = Symbol.for('nebula-experts.BaseExpert')
 
 /** One entry of `/tasks`. */
 export interface ExpertTask {
@@ -75,6 +76,11 @@ export abstract class BaseExpert<
     return this.#services().tokens
   }
 
+  /** Pipelines: movies that go through the tasks of several experts. */
+  get pipelines(): Pipelines {
+    return this.#services().pipelines
+  }
+
   /** The name under which the host serves this expert; `/` and records carry it. */
   getName(): string {
     return this.#services().name
@@ -110,6 +116,60 @@ export abstract class BaseExpert<
    */
   predictImages?(list: ExpertParam<Static<Params>>[], context: RunContext): Promise<unknown[]>
 
+  /**
+   * Takes one movie of a pipeline's task. Left as it is, it predicts the movie as a request with
+   * `output: "db"` would: records under `result` are saved, and an `error` means that it failed.
+   *
+   * The movie succeeded when `ok` is true and there is no `error`; whatever is thrown is a failure. It may
+   * be called again for a movie that it has done, when a process was lost before the end was written.
+   *
+   * @param movieId - the movie's `_id`, such as `Movies/92363371`
+   */
+  async processMovie(movieId: string, context: ItemContext<Static<Params>>): Promise<ItemAnswer> {
+    const params = movieAlias({
+      id: movieId,
+      scene_element: null,
+      local: false,
+      extra_params: context.extraParams,
+      output: 'db',
+      type: 'movie',
+      img_url: null,
+      output_file: null
+    })
+    const answer = await this.predict(params, context)
+    const saved = await this.tokens.saveAnswer(answer)
+    context.log.debug('a movie of a pipeline was predicted', {
+      movie_id: movieId,
+      saved: saved?.length ?? 0
+    })
+    const error = (answer as { error?: unknown } | null | undefined)?.error ?? null
+    return { ok: error === null, error }
+  }
+
+  /**
+   * Does the work of `EXPERT_RUN_MODE=batch`: the host runs it once in place of serving, and ends with
+   * code 0 when it resolves, with 70 when it throws. Left as it is, it throws.
+   */
+  async runBatch(_context: RunContext): Promise<unknown> {
+    throw new ExpertError('EXP_NO_BATCH', `Expert '${this.getName()}' has no batch`)
+  }
+
+  /**
+   * Does the work of `EXPERT_RUN_MODE=task`, once in place of serving. Left as it is, it takes every movie of the
+   * pipeline that `PIPELINE_ID` names through `processMovie`, with the expert's name as the task.
+   * @returns of movies and task, how they ended
+   */
+  async runPipelineTask(context: PipelineContext): Promise<unknown> {
+    const { pipelineId } = context
+    if (pipelineId === null) {
+      throw new ExpertError(
+        'EXP_PIPELINE_ID_MISSING',
+        'PIPELINE_ID is missing: it names the pipeline whose movies are to be handled'
+      )
+    }
+    return this.pipelines.handlePipelineTask(this, pipelineId, { context })
+  }
+
   /** What `/status` answers. */
   getStatus(): string | null {
     return this.#status
@@ -127,6 +187,14 @@ export abstract class BaseExpert<
 
   /** Name of the expert whose results this one needs, or null. */
   getDependency(): string | null {
+    return null
+  }
+
+  /**
+   * SHA-256 of the model that answers, in hex, or null. Asked for when `init` has ended; recorded with each
+   * movie of a pipeline, so that it is known what made a result.
+   */
+  getModelSha256(): string | null {
     return null
   }
 

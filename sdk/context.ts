@@ -31,3 +31,17 @@ export interface RunContext extends ExpertContext {
   /** The id under which `/jobs/{id}` knows this run. */
   readonly jobId: string
 }
+
+/** Given to `runPipelineTask`. */
+export interface PipelineContext extends RunContext {
+  /** Key of the pipeline's document, from `PIPELINE_ID`; null when that is not set. */
+  readonly pipelineId: string | null
+}
+
+/** Given to `processMovie`. */
+export interface ItemContext<Extra = Record<string, unknown> | null> extends PipelineContext {
+  /** Parameters of the task, checked against the expert's `static params`; null when neither is there. */
+  readonly extraParams: Extra
+  /** The task's key under `tasks` of the pipeline's document. */
+  readonly task: string
+}

@@ -1,3 +1,4 @@
+import { encodeAnswer } from './encode-answer.ts'
 import type { ImageToken, TokenRecord } from './records.ts'
 
 /** A document as it is kept: `_id` is `<collection>/<_key>`, `_rev` is another after each write. */
@@ -94,6 +95,17 @@ export class Tokens {
   /** Saves one or many tokens of pictures and frames. Gives the documents' `_id`s. */
   saveImages(tokens: Partial<ImageToken> | Partial<ImageToken>[]): Promise<string[]> {
     return this.#ask('tokens.saveImages', [tokens].flat()) as Promise<string[]>
+  }
+
+  /**
+   * Saves what an answer of `predict` or `predictImage` holds, as a request with `output: "db"` does.
+   * @returns the documents' `_id`s; null when its `result` is no list of records, and nothing was saved
+   */
+  saveAnswer(answer: unknown): Promise<string[] | null> {
+    // Through the encoder of answers: it knows values that JSON does not.
+    return this.#ask('tokens.saveAnswer', JSON.parse(encodeAnswer(answer))) as Promise<
+      string[] | null
+    >
   }
 
   /** A page of tokens, by key; at most `limit` (default 100, at most 1,000). */

@@ -12,7 +12,9 @@ export const expertErrorStatus = {
   EXP_MEDIA_TOO_LARGE: 413,
   EXP_MEDIA_UNREADABLE: 422,
   EXP_CANCELED: 499,
-  EXP_MODEL: 500
+  EXP_MODEL: 500,
+  EXP_NO_BATCH: 501,
+  EXP_PIPELINE_ID_MISSING: 400
 } as const
 
 export type ExpertErrorCode = keyof typeof expertErrorStatus

@@ -4,12 +4,16 @@
  *
  * @module
  */
-export { BaseExpert, baseExpertMark } from './base-expert.ts'
+export { BaseExpert } from './base-expert.ts'
+export { baseExpertMark } from './base-expert-mark.ts'
 export { type Ask, Movies, Tokens } from './documents.ts'
 export { encodeAnswer } from './encode-answer.ts'
 export { ExpertError } from './errors.ts'
 export { collectRoutes, type DeclaredRoute, ExpertReply } from './expert-api.ts'
+export { itemOutcome } from './item-outcome.ts'
 export { createMedia, defaultMediaPolicy } from './media/create-media.ts'
 export type { MediaPolicy } from './media/media.ts'
+export type { MakeItemContext, RunMark } from './pipeline-task.ts'
+export { Pipelines } from './pipelines.ts'
 export { type ExpertParam, movieAlias } from './records.ts'
 export { attachServices, type ExpertServices } from './services.ts'

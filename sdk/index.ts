@@ -1,6 +1,13 @@
 export { type Static, type TSchema, Type } from 'typebox'
 export { BaseExpert, type ExpertStatus, type ExpertTask } from './base-expert.ts'
-export type { ExpertContext, ExpertLog, InitContext, RunContext } from './context.ts'
+export type {
+  ExpertContext,
+  ExpertLog,
+  InitContext,
+  ItemContext,
+  PipelineContext,
+  RunContext
+} from './context.ts'
 export type { DocumentPage, Movies, StoredDocument, Tokens } from './documents.ts'
 export { ExpertError, type ExpertErrorCode, isExpertError } from './errors.ts'
 export type {
@@ -10,5 +17,11 @@ export type {
   RouteOptions,
   UploadedFile
 } from './expert-api.ts'
+export type { HandledTask, HandleOptions } from './handle-task.ts'
+export type { ItemAnswer } from './item-outcome.ts'
 export type { DecodedImage, DecodeOptions, Media } from './media/media.ts'
+export type { PipelineMovie, PipelineMovies } from './pipeline-movies.ts'
+export type { PipelineTask } from './pipeline-task.ts'
+export type { PipelineMoviesAnswer, Pipelines, PipelineUpdate } from './pipelines.ts'
 export { ExpertParam, ImageRecord, ImageToken, TokenRecord } from './records.ts'
+export type { MovieChange, WaitOptions } from './version-counters.ts'

@@ -1,6 +1,7 @@
 import type { ExpertLog } from './context.ts'
 import type { Movies, Tokens } from './documents.ts'
 import type { Media } from './media/media.ts'
+import type { Pipelines } from './pipelines.ts'
 
 /** What a host attaches to an expert object before it calls anything of it. */
 export interface ExpertServices {
@@ -10,6 +11,7 @@ export interface ExpertServices {
   media: Media
   movies: Movies
   tokens: Tokens
+  pipelines: Pipelines
   /** Told whenever status or tasks change, so that the host's mirror follows. */
   changed(): void
 }
@@ -26,7 +28,7 @@ export function servicesOf(expert: object): ExpertServices {
   const services = (expert as Record<symbol, ExpertServices | undefined>)[servicesKey]
   if (services === undefined) {
     throw new Error(
-      'config, log, media, movies and tokens are there from init() on, not in the constructor'
+      'config, log, media, movies, tokens and pipelines are there from init() on, not in the constructor'
     )
   }
   return services

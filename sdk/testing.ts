@@ -8,7 +8,7 @@ import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import type { BaseExpert } from './base-expert.ts'
-import type { RunContext } from './context.ts'
+import type { ItemContext, RunContext } from './context.ts'
 import { type Ask, Movies, Tokens } from './documents.ts'
 import { encodeAnswer } from './encode-answer.ts'
 import { ExpertError, isExpertError } from './errors.ts'
@@ -19,8 +19,10 @@ import {
   type RouteMethod,
   type UploadedFile
 } from './expert-api.ts'
+import { type ItemOutcome, itemOutcome, thrownOutcome } from './item-outcome.ts'
 import { createMedia, defaultMediaPolicy } from './media/create-media.ts'
 import type { MediaPolicy } from './media/media.ts'
+import { Pipelines } from './pipelines.ts'
 import { movieAlias } from './records.ts'
 import { PredictImageParam, PredictParam } from './requests.ts'
 import { checkRoutes } from './route-rules.ts'
@@ -58,6 +60,11 @@ export interface TestedExpert<E extends BaseExpert> {
   predict(body: Record<string, unknown>): Promise<unknown>
   /** Sends the body of `POST /predict/image`; gives the answer. */
   predictImage(body: Record<string, unknown>): Promise<unknown>
+  /**
+   * Takes a movie of a pipeline's task, `extraParams` being those of the task; gives how it ended, as the host would
+   * record it. The default `processMovie` saves records: `ask` has to answer `tokens.saveAnswer`.
+   */
+  processMovie(movieId: string, extraParams?: Record<string, unknown> | null): Promise<ItemOutcome>
   /** Calls a route of its own; `files` are paths or bytes by field name. */
   request(
     method: RouteMethod,
@@ -112,6 +119,16 @@ export async function testExpert<E extends BaseExpert>(
     name: options.name ?? 'expert',
     movies: new Movies(ask),
     tokens: new Tokens(ask),
+    pipelines: new Pipelines(ask, {
+      makeContext: async ({ signal, jobId }) => {
+        const context = await makeContext()
+        return {
+          context: { ...context, signal, jobId: jobId ?? context.jobId },
+          close: async () => {}
+        }
+      },
+      mark: () => ({ expert_version: null, model_sha256: expert.getModelSha256() })
+    }),
     config: config as Record<string, unknown>,
     log,
     media: createMedia({ ...defaultMediaPolicy, fileRoots: [tmpdir()], ...options.media }),
@@ -133,20 +150,19 @@ export async function testExpert<E extends BaseExpert>(
   expert.setActive()
   t.teardown(() => expert.handleExit())
 
+  const extraParamsOf = (given: unknown): unknown =>
+    checkExtra === null ? given : checked(checkExtra, given ?? {}, ['body', 'extra_params'])
   const predict = async (
     work: 'predict' | 'predictImage',
     schema: object,
     body: Record<string, unknown>
   ): Promise<unknown> => {
     const wire = checked(compileSchema(schema), body, ['body']) as Record<string, unknown>
-    const extra = wire.extra_params
     const params = movieAlias({
       id: (wire.movie_id ?? wire.image_id) as string,
       scene_element: (wire.scene_element ?? null) as number | null,
       local: wire.local === true,
-      extra_params: (checkExtra === null
-        ? extra
-        : checked(checkExtra, extra ?? {}, ['body', 'extra_params'])) as never,
+      extra_params: extraParamsOf(wire.extra_params) as never,
       output: wire.output as string,
       type: work === 'predict' ? 'movie' : 'image',
       img_url: (wire.url ?? null) as string | null,
@@ -165,6 +181,16 @@ export async function testExpert<E extends BaseExpert>(
     progress,
     predict: (body) => predict('predict', PredictParam, body),
     predictImage: (body) => predict('predictImage', PredictImageParam, body),
+    processMovie: async (movieId, given = null) => {
+      const extraParams = extraParamsOf(given) as never
+      const own = { extraParams, pipelineId: null, task: expert.getName() }
+      const context: ItemContext<never> = { ...(await makeContext()), ...own }
+      try {
+        return itemOutcome(await expert.processMovie(movieId, context))
+      } catch (error) {
+        return thrownOutcome(error)
+      }
+    },
     request: async (method, path, parts = {}) => {
       const route = routes.find((other) => other.method === method && other.path === path)
       if (route === undefined) throw new Error(`The expert declares no route ${method} ${path}`)

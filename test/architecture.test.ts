@@ -16,6 +16,7 @@ const ROOMS = [
   ['runtime', 'admission', 'sqlite'],
   ['registry'],
   ['jobs', 'documents'],
+  ['pipelines'],
   ['http'],
   ['host'],
   ['cli'],

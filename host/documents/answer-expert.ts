@@ -1,14 +1,13 @@
 import { hostError } from '../errors.ts'
+import { answeredRecords } from '../runtime/answered-records.ts'
 import type { DocumentStores } from './document-stores.ts'
-import { type DocumentFields, isObject } from './stored-document.ts'
-
-const DEFAULT_LIMIT = 100
-const MOST = 1000
-
-type Question = (expert: string, args: unknown[]) => Promise<unknown>
+import { pipelineQuestions } from './pipeline-questions.ts'
+import { listOf, objectOf, pageOf, type Question, textOf } from './question-arguments.ts'
+import { saveRecords } from './save-records.ts'
 
 /** What experts may ask of the stores, by the names that the SDK uses. */
-export function documentQuestions({ movies, tokens }: DocumentStores): Record<string, Question> {
+export function documentQuestions(stores: DocumentStores): Record<string, Question> {
+  const { movies, tokens } = stores
   return {
     'movies.get': (_expert, [id]) => movies.get(textOf(id, 'id')),
     'movies.create': (_expert, [movie]) => movies.create(objectOf(movie, 'movie')),
@@ -24,7 +23,12 @@ export function documentQuestions({ movies, tokens }: DocumentStores): Record<st
       ),
     'tokens.save': (expert, [records]) => tokens.save(ownedBy(expert, records)),
     'tokens.saveImages': (expert, [records]) => tokens.saveImages(ownedBy(expert, records)),
-    'tokens.list': (_expert, [query]) => tokens.list({ collection: 'Tokens', ...pageOf(query) })
+    'tokens.saveAnswer': async (expert, [answer]) => {
+      const records = answeredRecords(answer)
+      return records === null ? null : saveRecords(stores, expert, records)
+    },
+    'tokens.list': (_expert, [query]) => tokens.list({ collection: 'Tokens', ...pageOf(query) }),
+    ...pipelineQuestions(stores)
   }
 }
 
@@ -44,27 +48,6 @@ export async function answerExpert(
 
 /** Records of an expert that does not say whose they are. */
 function ownedBy<T>(expert: string, records: unknown): T[] {
-  if (!Array.isArray(records) || !records.every(isObject)) {
-    throw hostError('HOST_DOCUMENT_INVALID', ['records are not objects'])
-  }
-  return records.map((record) => ({ ...record, expert: record.expert ?? expert })) as T[]
-}
-
-function pageOf(query: unknown): DocumentFields & { limit: number } {
-  const asked = query === undefined || query === null ? {} : objectOf(query, 'query')
-  const limit = asked.limit ?? DEFAULT_LIMIT
-  if (!Number.isInteger(limit) || (limit as number) < 1 || (limit as number) > MOST) {
-    throw hostError('HOST_DOCUMENT_INVALID', [`limit is ${limit}, not 1 to ${MOST}`])
-  }
-  return { ...asked, limit: limit as number }
-}
-
-function textOf(value: unknown, name: string): string {
-  if (typeof value === 'string') return value
-  throw hostError('HOST_DOCUMENT_INVALID', [`${name} is no string`])
-}
-
-function objectOf(value: unknown, name: string): DocumentFields {
-  if (isObject(value)) return value
-  throw hostError('HOST_DOCUMENT_INVALID', [`${name} is no object`])
+  const owned = listOf(records, 'records')
+  return owned.map((record) => ({ ...record, expert: record.expert ?? expert })) as T[]
 }

@@ -10,5 +10,15 @@ export interface ArangoCollection {
 export const arangoCollections: readonly ArangoCollection[] = [
   { name: collectionNames.movies, indexes: [['status'], ['File'], ['pipeline_id']] },
   { name: collectionNames.tokens, indexes: [['movie_id', 'scene_element']] },
-  { name: collectionNames.imageTokens, indexes: [['id']] }
+  { name: collectionNames.imageTokens, indexes: [['id']] },
+  { name: collectionNames.changes, indexes: [] },
+  { name: collectionNames.pipelines, indexes: [['status']] },
+  {
+    name: collectionNames.pipelineItems,
+    indexes: [
+      ['pipeline', 'place'],
+      ['pipeline', 'state', 'place'],
+      ['pipeline', 'unfolded']
+    ]
+  }
 ]

@@ -86,6 +86,27 @@ export class ArangoDocuments {
   }
 
   /**
+   * All that a statement gives that writes, and does the same when it is repeated: it is, until no other
+   * writer was in its way. Undefined when a key is taken.
+   */
+  async change<T>({ query, bindVars }: ArangoStatement): Promise<T[] | undefined> {
+    const { rows } = await this.insist(() =>
+      this.#run(true, async (db): Promise<{ rows: T[] | undefined } | undefined> => {
+        try {
+          const cursor = await db.query(query, bindVars)
+          return { rows: (await cursor.all()) as T[] }
+        } catch (error) {
+          const { errorNum } = error as { errorNum?: unknown }
+          if (errorNum === arangoErrors.conflict) return undefined
+          if (errorNum === arangoErrors.unique) return { rows: undefined }
+          throw error
+        }
+      })
+    )
+    return rows
+  }
+
+  /**
    * Does what others' writes of the same documents can get in the way of, until none did. A wait grows
    * from try to try.
    *

@@ -1,12 +1,16 @@
 import { openArangoStores } from './arango-stores.ts'
+import type { ChangeStore } from './change-store.ts'
 import type { MovieStore } from './movie-store.ts'
+import type { PipelineStore } from './pipeline-store.ts'
 import { openSqliteStores } from './sqlite-stores.ts'
 import type { TokenStore } from './token-store.ts'
 
-/** Where movies and tokens are kept, in one place for all. */
+/** Where movies, tokens and pipelines are kept, in one place for all. */
 export interface DocumentStores {
   movies: MovieStore
   tokens: TokenStore
+  pipelines: PipelineStore
+  changes: ChangeStore
   /** Why they cannot be used at the moment, or null; an outage of a server passes. */
   readonly failure: Error | null
   close(): Promise<void>

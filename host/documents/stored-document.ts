@@ -23,7 +23,10 @@ export interface PageQuery {
 export const collectionNames = {
   movies: 'Movies',
   tokens: 'Tokens',
-  imageTokens: 'ImageTokens'
+  imageTokens: 'ImageTokens',
+  pipelines: 'pipelines',
+  pipelineItems: 'pipeline_items',
+  changes: 'changes'
 } as const
 
 /** What JSON writes of half a surrogate pair; of the other matches there are few. */

@@ -1,6 +1,7 @@
 import { unlink } from 'node:fs/promises'
 import { hostError } from '../errors.ts'
 import type { Logger } from '../observe/log.ts'
+import { answeredRecords } from '../runtime/answered-records.ts'
 import { failure, type Job, type JobEnd, type JobOutput } from './job.ts'
 import type { KeptFiles } from './kept-files.ts'
 import { type OutputFileError, type OutputFiles, withError } from './output-files.ts'
@@ -96,7 +97,7 @@ export class JobResults {
 
   /** An answer whose `result` is no list of records saves nothing, and that is no error. */
   async #saveAnswer(job: DeliveredJob, keepsRecords: boolean, answer: unknown): Promise<unknown> {
-    const records = recordsOf(answer)
+    const records = answeredRecords(answer)
     if (records === null) return answer
     try {
       const ids = await this.#save(job.expert, records)
@@ -125,24 +126,6 @@ export class JobResults {
       this.#log.warn({ job_id: id, err }, 'the file that a job answered could not be removed')
     })
   }
-}
-
-/** The list of records under an answer's `result`; null when it is none. */
-function recordsOf(answer: unknown): Record<string, unknown>[] | null {
-  if (!isObject(answer) || !Array.isArray(answer.result)) return null
-  const records: unknown[] = answer.result
-  const areRecords = records.every((record) => isObject(record) && isRecord(record))
-  return areRecords && records.length > 0 ? (records as Record<string, unknown>[]) : null
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
-/** A token of a movie, of a picture, or as the image tokens are kept. */
-function isRecord({ movie_id, image_id, id, type }: Record<string, unknown>): boolean {
-  const named = [movie_id, image_id].some((name) => typeof name === 'string')
-  return named || (typeof id === 'string' && (type === 'image' || type === 'frame'))
 }
 
 /** What is kept of an outcome whose file, if it has one, is in its place. */

@@ -148,9 +148,9 @@ function textOf(item: ItemOutcome): string {
 
 function makeRun(order: WorkOrder, kind: CallKind, body: string): Run {
   const { expert, jobId } = order
-  const limits = [order.timeoutMs, expert.settings.timeout_ms].filter(
-    (ms) => typeof ms === 'number'
-  )
+  // The expert's own limit is that of one movie or picture, not of all that a batch has.
+  const own = kind === 'batch' || kind === 'task' ? null : expert.settings.timeout_ms
+  const limits = [order.timeoutMs, own].filter((ms) => typeof ms === 'number')
   return {
     kind,
     jobId,

@@ -1,7 +1,7 @@
 import { type Checked, checkRoutes, compileSchema } from '@nebula-experts/sdk/schemas'
 import type { ExpertDescription, RouteDescription, RouteKind } from '../runtime/messages.ts'
 import { DeclaredConfig } from './declared-config.ts'
-import { PluginError } from './plugin-source.ts'
+import { LEGAL_NAME, PluginError } from './plugin-source.ts'
 
 type Check = (value: unknown, loc: (string | number)[]) => Checked
 
@@ -19,6 +19,8 @@ export interface ExpertContract {
   checkExtraParams: Check | null
   config: DeclaredConfig
   predictsLists: boolean
+  /** Name of the step whose results it needs; null when it needs none. */
+  dependency: string | null
   routes: ContractRoute[]
 }
 
@@ -43,8 +45,15 @@ export function makeContract(
     checkExtraParams: compile(description.paramsSchema, 'static params', 'keep'),
     config: makeConfig(description.configSchema),
     predictsLists: description.predictsLists,
+    dependency: checkDependency(description.dependency),
     routes: makeRoutes(description.routes)
   }
+}
+
+function checkDependency(name: unknown): string | null {
+  if (name === null || (typeof name === 'string' && LEGAL_NAME.test(name))) return name
+  const found = JSON.stringify(name)?.slice(0, 80) ?? typeof name
+  throw new PluginError(`its getDependency() answers ${found}, which is no name of an expert`)
 }
 
 function makeConfig(schema: object | null): DeclaredConfig {

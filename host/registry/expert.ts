@@ -115,6 +115,11 @@ export class Expert {
     return this.#current?.instances ?? []
   }
 
+  /** SHA-256 of the model that answers, as the expert names it; null when it names none, or does not serve. */
+  get modelSha256(): string | null {
+    return this.instances[0]?.mirror.modelSha256 ?? null
+  }
+
   /** Calls that have not begun: here, or sent ahead of their turn. */
   get waiting(): number {
     return this.instances.reduce((sum, { waiting }) => sum + waiting, this.#queue.size)
@@ -479,7 +484,7 @@ export class Expert {
   #takeBack(lost: LostRuns, how: string, generation: Generation, drained: boolean): void {
     const error = drained
       ? wireError('HOST_EXPERT_DRAINED', [this.name])
-      : wireError('HOST_EXPERT_EXITED', [this.name, how])
+      : { ...wireError('HOST_EXPERT_EXITED', [this.name, how]), ...exitOf(lost) }
     for (const run of lost.suspects) run.done({ ok: false, error })
     const again: Run[] = []
     for (const run of lost.sharing) {
@@ -562,6 +567,10 @@ export class Expert {
     this.#around.log.info(fields, `expert ${this.name} is ${this.state}`)
     this.#tell()
   }
+}
+
+function exitOf({ exitCode }: LostRuns): { exitCode?: number } {
+  return exitCode === null ? {} : { exitCode }
 }
 
 function stateOf(candidate: Candidate): ExpertState {

@@ -264,6 +264,7 @@ export class Generation {
       const description = await instance.load({
         entry: copy.entryUrl,
         name,
+        version: this.source.version,
         cacheDir: join(around.cacheDir, name),
         tmpDir,
         media: around.media,

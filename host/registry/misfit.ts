@@ -9,6 +9,8 @@ import type { ExpertContract } from './expert-contract.ts'
  * @returns why that version does not take it, or null when it does
  */
 export function misfitOf(contract: ExpertContract, kind: CallKind, body: string): string | null {
+  // Neither has parameters that the contract speaks of.
+  if (kind === 'batch' || kind === 'task') return null
   const params = JSON.parse(body)
   if (!isRouteKind(kind)) {
     const check = contract.checkExtraParams

@@ -26,7 +26,8 @@ export class PluginError extends Error {
 /** The keyword by which a package says that it is a plugin. */
 export const PLUGIN_KEYWORD = 'nebula-expert'
 
-const LEGAL_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]*$/
+/** What an expert may be called. */
+export const LEGAL_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]*$/
 const {
   package: _package,
   env: _env,

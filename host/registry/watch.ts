@@ -61,8 +61,8 @@ export class Watch {
       }
     })
     watcher.on('all', () => this.#stir())
-    // What changed before it listened was not told.
-    watcher.on('ready', () => this.#stir())
+    // What changed before it listened was not told; what changes from now on, the entries show.
+    watcher.on('ready', () => void this.#compare().then(() => this.#stir()))
     watcher.on('error', (error) => this.#log.warn({ err: error }, 'a folder cannot be watched'))
     return watcher
   }

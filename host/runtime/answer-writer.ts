@@ -2,7 +2,7 @@ import { mkdirSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type ExpertReply, encodeAnswer } from '@nebula-experts/sdk/hosting'
 import type { CallKind, LoadRequest, Port, ToExpert, ToHost } from './messages.ts'
-import { isRouteKind, toWireError } from './messages.ts'
+import { isPredictKind, toWireError } from './messages.ts'
 
 /** Sends what a run gave: JSON, bytes, a file or an error. */
 export class AnswerWriter {
@@ -29,7 +29,7 @@ export class AnswerWriter {
   fail(id: number, kind: CallKind, error: unknown): void {
     const wire = toWireError(error)
     // The seed's routes answer 200 with an error for a picture that cannot be had or read.
-    if (!isRouteKind(kind) && wire.exposed && wire.code.startsWith('EXP_MEDIA_')) {
+    if (isPredictKind(kind) && wire.exposed && wire.code.startsWith('EXP_MEDIA_')) {
       this.#port.send(['result', id], JSON.stringify({ result: null, error: wire.message }))
     } else {
       this.#port.send(['error', id, wire])

@@ -24,7 +24,7 @@ export function isToHost(head: readonly unknown[]): boolean {
         isTextOrNull(head[4])
       )
     case 'mirror':
-      return isObject(head[1]) && Array.isArray(head[1].tasks) && isTextOrNull(head[1].status)
+      return isMirror(head[1])
     case 'described':
       return isObject(head[1])
     case 'failed':
@@ -33,6 +33,15 @@ export function isToHost(head: readonly unknown[]): boolean {
     default:
       return head[0] === 'ready' || head[0] === 'pong'
   }
+}
+
+function isMirror(value: unknown): boolean {
+  if (!isObject(value) || !Array.isArray(value.tasks) || !isTextOrNull(value.status)) return false
+  return value.modelSha256 === null || isSha256(value.modelSha256)
+}
+
+function isSha256(value: unknown): boolean {
+  return isText(value) && /^[0-9a-f]{64}$/.test(value)
 }
 
 function isAnswerHead(value: unknown): boolean {

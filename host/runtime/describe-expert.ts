@@ -9,6 +9,7 @@ export function describeExpert(expert: BaseExpert, routes: DeclaredRoute[]): Exp
     configSchema: statics.config ?? null,
     paramsSchema: statics.params ?? null,
     predictsLists: typeof expert.predictImages === 'function',
+    dependency: expert.getDependency() ?? null,
     routes: routes.map(({ method, path, options }) => ({
       method,
       path,
@@ -21,6 +22,20 @@ export function describeExpert(expert: BaseExpert, routes: DeclaredRoute[]): Exp
       summary: options.summary
     }))
   }
+}
+
+/**
+ * The SHA-256 that the expert names its model by.
+ *
+ * @throws TypeError when it is none
+ */
+export function modelSha256Of(expert: BaseExpert): string | null {
+  const named: unknown = expert.getModelSha256() ?? null
+  if (named === null) return null
+  const digits = typeof named === 'string' ? named.toLowerCase() : ''
+  if (/^[0-9a-f]{64}$/.test(digits)) return digits
+  const found = JSON.stringify(named)?.slice(0, 80) ?? typeof named
+  throw new TypeError(`getModelSha256() must answer 64 hexadecimal digits or null, found ${found}`)
 }
 
 /** True when status, cfg or tasks are the expert's own functions, whose answers may change unasked. */

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { rm } from 'node:fs/promises'
 import {
   attachServices,
@@ -8,17 +9,23 @@ import {
   type DeclaredRoute,
   type ExpertParam,
   type ExpertServices,
+  itemOutcome,
+  type MakeItemContext,
   Movies,
   movieAlias,
+  Pipelines,
+  type RunMark,
   Tokens
 } from '@nebula-experts/sdk/hosting'
 import { AnswerWriter } from './answer-writer.ts'
 import { CallContext, portLog } from './call-context.ts'
-import { describeExpert, overridesMirror } from './describe-expert.ts'
+import { describeExpert, modelSha256Of, overridesMirror } from './describe-expert.ts'
 import {
   type CallKind,
+  type ItemBody,
   type LoadRequest,
   type Port,
+  type TaskBody,
   type ToExpert,
   type ToHost,
   toWireError
@@ -59,6 +66,9 @@ export class ExpertHarness {
   #hasListened = false
   #mirror = ''
   #mirrorMayChange = false
+  #modelSha256: string | null = null
+  /** Ids of contexts that are no call's own; calls count upwards from 1. */
+  #lastOwnId = 0
 
   constructor(port: Port<ToHost, ToExpert>, options: { setVariables: boolean; end: () => void }) {
     this.#port = port
@@ -133,6 +143,10 @@ export class ExpertHarness {
       media: createMedia(load.media),
       movies: new Movies(this.#questions.ask),
       tokens: new Tokens(this.#questions.ask),
+      pipelines: new Pipelines(this.#questions.ask, {
+        makeContext: this.#makeItemContext,
+        mark: this.#mark
+      }),
       changed: () => this.#sendMirror()
     }
     attachServices(expert, this.#services)
@@ -154,6 +168,7 @@ export class ExpertHarness {
     } finally {
       await this.#removeTmp(context)
     }
+    this.#modelSha256 = modelSha256Of(expert)
     expert.setActive()
     this.#sendMirror()
     this.#port.send(['ready'])
@@ -237,6 +252,14 @@ export class ExpertHarness {
         return expert.predictImage(movieAlias(params), context)
       case 'images':
         return this.#invokeList(params, context)
+      case 'process':
+        return this.#processMovie(params, context)
+      case 'batch':
+        return expert.runBatch(context)
+      case 'task': {
+        const { pipeline_id: pipelineId } = params as TaskBody
+        return expert.runPipelineTask(Object.assign(context, { pipelineId }))
+      }
       default: {
         const route = this.#routes.get(call.kind)
         if (route === undefined) throw new Error(`There is no route ${call.kind}`)
@@ -252,6 +275,20 @@ export class ExpertHarness {
       throw new TypeError(`predictImages must answer an array of ${list.length}, found ${found}`)
     }
     return answers
+  }
+
+  async #processMovie(
+    { movie_id, extra_params: extraParams, pipeline_id: pipelineId, task }: ItemBody,
+    context: CallContext
+  ): Promise<unknown> {
+    const itemContext = Object.assign(context, { extraParams, pipelineId, task })
+    const outcome = itemOutcome(await this.#expert?.processMovie(movie_id, itemContext))
+    // Only the process that ran knows which version that was: another may serve by now.
+    return { ...outcome, ...this.#mark() }
+  }
+
+  #mark = (): RunMark => {
+    return { expert_version: this.#load?.version ?? null, model_sha256: this.#modelSha256 }
   }
 
   #finish(call: Call, context: CallContext, answer: unknown, error?: unknown): void {
@@ -288,6 +325,21 @@ export class ExpertHarness {
     return new CallContext(this.#port, this.#load as LoadRequest, id, jobId)
   }
 
+  /** For one of many pieces of a call's work: a folder and a signal of its own. */
+  readonly #makeItemContext: MakeItemContext = ({ signal, jobId }) => {
+    const context = this.#context(--this.#lastOwnId, jobId ?? randomUUID())
+    const abort = () => context.abort()
+    signal.addEventListener('abort', abort)
+    if (signal.aborted) abort()
+    return {
+      context,
+      close: () => {
+        signal.removeEventListener('abort', abort)
+        return this.#removeTmp(context)
+      }
+    }
+  }
+
   async #removeTmp(context: CallContext): Promise<void> {
     const folder = context.madeTmp
     if (folder !== null) await rm(folder, { recursive: true, force: true }).catch(() => {})
@@ -302,7 +354,8 @@ export class ExpertHarness {
       mirror = JSON.stringify([
         expert.getStatus() ?? null,
         expert.getCfg() ?? null,
-        expert.getTasks()
+        expert.getTasks(),
+        this.#modelSha256
       ])
     } catch (error) {
       this.#services?.log.warn(`status, cfg or tasks cannot be shown: ${(error as Error).message}`)
@@ -310,8 +363,8 @@ export class ExpertHarness {
     }
     if (mirror === this.#mirror) return
     this.#mirror = mirror
-    const [status, cfg, tasks] = JSON.parse(mirror)
-    this.#port.send(['mirror', { status, cfg, tasks }])
+    const [status, cfg, tasks, modelSha256] = JSON.parse(mirror)
+    this.#port.send(['mirror', { status, cfg, tasks, modelSha256 }])
   }
 }
 

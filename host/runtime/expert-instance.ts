@@ -63,6 +63,8 @@ export interface LostRuns {
   sharing: Run[]
   /** Had not begun. */
   unbegun: Run[]
+  /** What the expert itself gave to `process.exit()`; null when the process ended otherwise. */
+  exitCode: number | null
 }
 
 interface Pending {
@@ -92,7 +94,7 @@ const UNSENT_MS = 500
 export class ExpertInstance {
   readonly startedAt = Date.now()
   readonly exited: Promise<ExpertExit>
-  mirror: ExpertMirror = { status: 'STARTING', cfg: {}, tasks: [] }
+  mirror: ExpertMirror = { status: 'STARTING', cfg: {}, tasks: [], modelSha256: null }
   /** Told what it held when it ended, and how it ended. */
   onLost: (lost: LostRuns, how: string) => void = () => {}
   onRoom: () => void = () => {}
@@ -415,7 +417,8 @@ export class ExpertInstance {
     this.#gone = true
     this.#process.port.close()
     this.#handshake?.reject(new Error(this.describeExit(exit)))
-    const lost: LostRuns = { suspects: [], sharing: [], unbegun: [] }
+    const exitCode = this.fatal === null ? exit.code : null
+    const lost: LostRuns = { suspects: [], sharing: [], unbegun: [], exitCode }
     // A crash takes answers along that were not yet written: then the cause is further behind.
     const mayHaveAnswered = exit.signal !== null && this.#ahead.length > 0
     const now = performance.now()

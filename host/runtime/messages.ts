@@ -13,6 +13,8 @@ export interface LoadRequest {
   /** `file:` URL of the module whose default export is the expert's class. */
   entry: string
   name: string
+  /** Of the package. */
+  version: string
   /** Stays between starts. */
   cacheDir: string
   /** Holds one folder a job; removed by the host when the process ends. */
@@ -44,6 +46,8 @@ export interface ExpertDescription {
   paramsSchema: object | null
   /** It has a `predictImages` of its own. */
   predictsLists: boolean
+  /** Name of the step whose results it needs. */
+  dependency: string | null
   routes: RouteDescription[]
 }
 
@@ -52,6 +56,8 @@ export interface ExpertMirror {
   status: string | null
   cfg: Record<string, unknown> | null
   tasks: Array<{ id: string; info: unknown }>
+  /** SHA-256 of the model that answers, in hex; known when `init` has ended, null when the expert names none. */
+  modelSha256: string | null
 }
 
 /** An error that crossed a process border: Node's own cloning drops codes and subclasses. */
@@ -63,14 +69,48 @@ export interface WireError {
   /** True when the message is meant for callers; otherwise it is kept in log and job. */
   exposed: boolean
   stack?: string
+  /** Of a run whose process is gone: what it gave to `process.exit()`. */
+  exitCode?: number
 }
 
-/** What a call asks for: a movie, one image, a list of images, or a route of its own, as `POST /read`. */
-export type CallKind = 'movie' | 'image' | 'images' | RouteKind
+/**
+ * What a call asks for.
+ *
+ * ```
+ * movie     predict              body: ExpertParam
+ * image     predictImage         body: ExpertParam
+ * images    predictImages        body: a list of ExpertParam
+ * process   processMovie         body: ItemBody      answer: { ok: boolean, error: string | null } and what ran
+ * batch     runBatch             body: anything      answer: what it gives, null when that is undefined
+ * task      runPipelineTask      body: TaskBody      answer: the same
+ * POST /read    a route of its own: method and path
+ * ```
+ */
+export type CallKind = PredictKind | 'process' | 'batch' | 'task' | RouteKind
+export type PredictKind = 'movie' | 'image' | 'images'
 export type RouteKind = `${RouteDescription['method']} ${string}`
 
 export function isRouteKind(kind: CallKind): kind is RouteKind {
   return kind.includes(' ')
+}
+
+/** Parameters of a call of kind `process`: one movie in one task of a pipeline. */
+export interface ItemBody {
+  movie_id: string
+  /** Checked against the contract's schema, when there is one. */
+  extra_params: Record<string, unknown> | null
+  pipeline_id: string | null
+  /** The key under `tasks` of the pipeline's document. */
+  task: string
+}
+
+/** Parameters of a call of kind `task`. */
+export interface TaskBody {
+  pipeline_id: string | null
+}
+
+export function isPredictKind(kind: CallKind): kind is PredictKind {
+  return kind === 'movie' || kind === 'image' || kind === 'images'
 }
 
 export type ToExpert =

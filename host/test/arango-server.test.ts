@@ -4,6 +4,7 @@ import t from 'tap'
 import { openDocumentStores } from '../dist/documents/document-stores.js'
 import { createSilentLog } from '../dist/observe/log.js'
 import { movieStoreContract } from './movie-store-contract.ts'
+import { pipelineStoreContract } from './pipeline-store-contract.ts'
 import { tokenStoreContract } from './token-store-contract.ts'
 
 const { ARANGO_URL, ARANGO_USER: user = 'root', ARANGO_PASSWORD: password = '' } = process.env
@@ -14,11 +15,18 @@ if (ARANGO_URL === undefined) {
 } else {
   const { hostname, port } = new URL(ARANGO_URL)
   const server = { host: hostname.replace(/^\[|\]$/g, ''), port: Number(port || 8529) }
-  const make = async () => {
+  const make = async (options: { now?: () => number } = {}) => {
     // One for each test, and none stays.
     const database = `nebula-test-${randomUUID()}`
     const log = createSilentLog()
-    const stores = await openDocumentStores.arango({ ...server, database, user, password, log })
+    const stores = await openDocumentStores.arango({
+      ...server,
+      database,
+      user,
+      password,
+      log,
+      ...options
+    })
     const close = async () => {
       await stores.close()
       const system = new Database({ url: ARANGO_URL, auth: { username: user, password } })
@@ -28,4 +36,5 @@ if (ARANGO_URL === undefined) {
   }
   movieStoreContract('ArangoDB', make)
   tokenStoreContract('ArangoDB', make)
+  pipelineStoreContract('ArangoDB', make)
 }

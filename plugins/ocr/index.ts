@@ -5,6 +5,8 @@ import {
   ExpertError,
   type ExpertParam,
   ImageRecord,
+  type ItemAnswer,
+  type ItemContext,
   type RunContext,
   type Static,
   Type
@@ -59,6 +61,10 @@ export default class OcrExpert extends BaseExpert<typeof Config, typeof Params> 
     this.log.info('models loaded', { detector: detector.sha256, recogniser: recogniser.sha256 })
   }
 
+  override getModelSha256(): string | null {
+    return this.#models?.recogniser.sha256 ?? null
+  }
+
   override addExpertApis(api: ExpertApi): void {
     const options = {
       files: true,
@@ -88,18 +94,39 @@ export default class OcrExpert extends BaseExpert<typeof Config, typeof Params> 
         "Field 'img_url' says where the picture is, it is null"
       )
     }
-    const url = params.img_url
+    const minScore = params.extra_params?.min_score ?? this.config.OCR_MIN_SCORE
+    return this.#readFrom(params.img_url, params.id, minScore, context)
+  }
+
+  /** Reads a movie that is one picture, where its `url_path` says, and saves the lines as its tokens. */
+  override async processMovie(
+    movieId: string,
+    context: ItemContext<Static<typeof Params> | null>
+  ): Promise<ItemAnswer> {
+    const movie = await this.movies.get(movieId)
+    if (movie === undefined) return { ok: false, error: `There is no movie '${movieId}'` }
+    const { url_path: url } = movie
+    if (typeof url !== 'string') {
+      return { ok: false, error: `Field 'url_path' of ${movieId} says where the picture is` }
+    }
+    const minScore = context.extraParams?.min_score ?? this.config.OCR_MIN_SCORE
+    const { result } = await this.#readFrom(url, movieId, minScore, context)
+    const tokens = result.map(({ image_id, score, ...line }) => ({ ...line, movie_id: image_id }))
+    if (tokens.length > 0) await this.tokens.save(tokens)
+    return { ok: true }
+  }
+
+  override async handleExit(): Promise<void> {
+    await this.#models?.release()
+  }
+
+  #readFrom(url: string, id: string, minScore: number, context: RunContext): Promise<Answer> {
     const load = async () => {
       const options = { folder: context.tmp, signal: context.signal }
       const { path } = await this.media.downloadImage(url, options)
       return this.media.decodeImage(path)
     }
-    const minScore = params.extra_params?.min_score ?? this.config.OCR_MIN_SCORE
-    return this.#read(params.id, load, minScore, context)
-  }
-
-  override async handleExit(): Promise<void> {
-    await this.#models?.release()
+    return this.#read(id, load, minScore, context)
   }
 
   async #read(

@@ -7,17 +7,24 @@
 // a database: it knows whole texts of AQL, one kind of index by name only, and keeps all in memory.
 //
 // `admin` takes orders as JSON:
-//   POST /faults { fault, times?, method?, path?, ms? } for the next `times` requests that fit:
+//   POST /faults { fault, times?, method?, path?, query?, ms? } for the next `times` requests that fit:
 //     unavailable (503), delay, hold (until calm), drop-before, drop-after (what was asked for is done), cut (half an answer),
-//     conflict (each document, 1200)
+//     conflict (each document, or the statement that writes, 1200)
 //   POST /calm forgets the faults that did not happen yet, and lets go what is held
 //   POST /listening { on } refuses connections, or takes them again
 //   POST /users { name, password, grants: { database: 'rw' | 'ro' | 'none' } }; '*' is for all others
 //   POST /drop { database, collection? }
 //   GET  /requests the method and path of each since the last look
+//   GET  /traffic { received, written: { collection: … } }: the bytes of bodies that came since the last look, and the
+//     characters of the documents that were written then
 
 import { createServer } from 'node:http'
 import { parseArgs } from 'node:util'
+import { insert, newCollection, nextTick, takeWritten, update } from './arango-double/documents.js'
+import { Refusal } from './arango-double/errors.js'
+import { LISTINGS } from './arango-double/listing-statements.js'
+import { PIPELINE_STATEMENTS } from './arango-double/pipeline-statements.js'
+import { Transaction } from './arango-double/transaction.js'
 
 const { values: options } = parseArgs({
   options: {
@@ -27,217 +34,39 @@ const { values: options } = parseArgs({
   }
 })
 
-const KEY = /^[A-Za-z0-9_\-:.@()+,=;$!*'%]{1,254}$/
 const NAME = /^[A-Za-z_][A-Za-z0-9_-]{0,255}$/
 
-/** Number, status and text of each error that is answered, as the documentation lists them. */
-const ERRORS = {
-  badParameter: [400, 400, 'bad parameter'],
-  corruptedJson: [600, 400, 'invalid JSON object'],
-  forbidden: [11, 403, 'forbidden'],
-  unauthorized: [11, 401, 'not authorized to execute this request'],
-  notFound: [404, 404, 'not found'],
-  methodNotAllowed: [405, 405, 'method not supported'],
-  unavailable: [503, 503, 'service unavailable'],
-  readOnly: [1004, 403, 'read only'],
-  conflict: [1200, 409, 'conflict'],
-  documentNotFound: [1202, 404, 'document not found'],
-  collectionNotFound: [1203, 404, 'collection or view not found'],
-  duplicateName: [1207, 409, 'duplicate name'],
-  illegalName: [1208, 400, 'illegal name'],
-  unique: [1210, 409, 'unique constraint violated'],
-  illegalKey: [1221, 400, 'illegal document key'],
-  invalidType: [1227, 400, 'invalid document type'],
-  databaseNotFound: [1228, 404, 'database not found'],
-  systemOnly: [1230, 403, 'operation only allowed in system database'],
-  parse: [1501, 400, 'syntax error'],
-  bindMissing: [1551, 400, 'no value specified for declared bind parameter'],
-  bindUndeclared: [1552, 400, 'bind parameter was not declared in the query'],
-  bindType: [1553, 400, 'bind parameter has an invalid value or type'],
-  cursorNotFound: [1600, 404, 'cursor not found']
-}
-
-class Refusal extends Error {
-  constructor(kind, more = '') {
-    const [errorNum, code, text] = ERRORS[kind]
-    super(more === '' ? text : `${text}: ${more}`)
-    Object.assign(this, { errorNum, code })
-  }
-}
-
-let ticks = 1000
 const databases = new Map([['_system', new Map()]])
 const users = new Map([[options.user, { password: options.password, grants: { '*': 'rw' } }]])
 const cursors = new Map()
 let faults = []
 const held = []
 let requests = []
+let received = 0
 
-// --- documents ---
+/** Every statement that is known, by its whole text: the names of its bind variables, and what it does. */
+const STATEMENTS = new Map([...LISTINGS, ...PIPELINE_STATEMENTS])
 
-function nextRev() {
-  return `_k${(++ticks).toString(36)}---`
-}
-
-/** Fields in another order than they came: a database promises none. */
-function stored(fields) {
-  return Object.fromEntries(Object.entries(fields).sort(([a], [b]) => (a < b ? -1 : 1)))
-}
-
-function isObject(value) {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
-function merged(before, patch, { keepNull, mergeObjects }) {
-  const result = new Map(Object.entries(before))
-  for (const [name, value] of Object.entries(patch)) {
-    const old = result.get(name)
-    if (value === null && !keepNull) result.delete(name)
-    else if (mergeObjects && isObject(old) && isObject(value)) {
-      result.set(name, merged(old, value, { keepNull, mergeObjects }))
-    } else result.set(name, value)
-  }
-  return Object.fromEntries(result)
-}
-
-function fieldsOf(document) {
-  if (!isObject(document)) throw new Refusal('invalidType')
-  const { _id, _key, _rev, ...fields } = document
-  return fields
-}
-
-function put(collection, key, fields) {
-  const document = {
-    _key: key,
-    _id: `${collection.name}/${key}`,
-    _rev: nextRev(),
-    ...stored(fields)
-  }
-  collection.documents.set(key, document)
-  return document
-}
-
-function freeKey({ documents }) {
-  do ticks++
-  while (documents.has(String(ticks)))
-  return String(ticks)
-}
-
-function insert(collection, document, { overwriteMode, ...merging }) {
-  const fields = fieldsOf(document)
-  const given = document._key
-  if (given !== undefined && (typeof given !== 'string' || !KEY.test(given))) {
-    throw new Refusal('illegalKey')
-  }
-  const key = given ?? freeKey(collection)
-  const before = collection.documents.get(key)
-  if (before === undefined) return { document: put(collection, key, fields) }
-  if (overwriteMode === 'conflict') {
-    throw new Refusal(
-      'unique',
-      `in index primary of type primary over '_key'; conflicting key: ${key}`
-    )
-  }
-  const document_ = put(collection, key, merged(fieldsOf(before), fields, merging))
-  return { document: document_, oldRev: before._rev }
-}
-
-function update(collection, document, { ignoreRevs, ...merging }) {
-  const fields = fieldsOf(document)
-  if (typeof document._key !== 'string') throw new Refusal('illegalKey')
-  const before = collection.documents.get(document._key)
-  if (before === undefined) throw new Refusal('documentNotFound')
-  if (!ignoreRevs && document._rev !== undefined && document._rev !== before._rev) {
-    throw new Refusal('conflict', '_rev values do not match')
-  }
-  const after = put(collection, document._key, merged(fieldsOf(before), fields, merging))
-  return { document: after, oldRev: before._rev }
-}
-
-// --- statements ---
-
-const CONDITIONS = [
-  ['status', 'd.status == @status', (d, { status }) => same(d.status, status)],
-  ['file', 'd.File == @file', (d, { file }) => same(d.File, file)],
-  ['pipeline_id', 'd.pipeline_id == @pipeline_id', (d, b) => same(d.pipeline_id, b.pipeline_id)],
-  ['movie_id', 'd.movie_id == @movie_id', (d, b) => same(d.movie_id, b.movie_id)],
-  [
-    'scene_element',
-    'd.scene_element == @scene_element',
-    (d, b) => same(d.scene_element, b.scene_element)
-  ],
-  ['image_id', 'd.id == @image_id', (d, { image_id }) => same(d.id, image_id)],
-  [
-    'imagePrefix',
-    'STARTS_WITH(d.id, @imagePrefix)',
-    (d, { imagePrefix }) => typeof d.id === 'string' && d.id.startsWith(imagePrefix)
-  ],
-  ['expert', 'd.expert == @expert', (d, { expert }) => same(d.expert, expert)],
-  ['label', 'd.label == @label', (d, { label }) => same(d.label, label)]
-]
-
-/** As AQL compares: an attribute that is absent is null. */
-function same(found, wanted) {
-  return JSON.stringify(found ?? null) === JSON.stringify(wanted)
-}
-
-function hexOf(key) {
-  return Buffer.from(key).toString('hex')
-}
-
-function byPlace(a, b) {
-  return hexOf(a._key) < hexOf(b._key) ? -1 : 1
-}
-
-/** Every statement that is known, by its whole text: the names of its bind variables, and what it gives. */
-const STATEMENTS = new Map()
-
-for (let set = 0; set < 2 ** CONDITIONS.length; set++) {
-  const asked = CONDITIONS.filter((_, place) => set & (1 << place))
-  const filters = asked.map(([, text]) => ` FILTER ${text}`).join('')
-  for (const [text, pick] of [
-    ['d', (d) => d],
-    ['d._id', (d) => d._id]
-  ]) {
-    const query = `FOR d IN @@collection${filters} LET place = TO_HEX(d._key) FILTER place > @after SORT place LIMIT @count RETURN ${text}`
-    STATEMENTS.set(query, {
-      names: ['@collection', ...asked.map(([name]) => name), 'after', 'count'],
-      run: (documents, bind) =>
-        documents
-          .filter((d) => asked.every(([, , fits]) => fits(d, bind)) && hexOf(d._key) > bind.after)
-          .sort(byPlace)
-          .slice(0, bind.count)
-          .map(pick)
-    })
-  }
-}
-
-STATEMENTS.set(
-  'FOR d IN @@collection FILTER d.movie_id == @movie_id FILTER d.scene_element == @scene_element SORT TO_HEX(d._key) LIMIT @count RETURN d',
-  {
-    names: ['@collection', 'movie_id', 'scene_element', 'count'],
-    run: (documents, bind) =>
-      documents
-        .filter((d) => same(d.movie_id, bind.movie_id))
-        .filter((d) => same(d.scene_element, bind.scene_element))
-        .sort(byPlace)
-        .slice(0, bind.count)
-  }
-)
-
-function resultOf(database, { query, bindVars = {} }) {
+function resultOf({ database, fault }, { query, bindVars = {} }) {
   const statement = STATEMENTS.get(query)
   if (statement === undefined) throw new Refusal('parse', `not a statement of the double: ${query}`)
   const missing = statement.names.find((name) => !(name in bindVars))
   if (missing !== undefined) throw new Refusal('bindMissing', missing)
   const extra = Object.keys(bindVars).find((name) => !statement.names.includes(name))
   if (extra !== undefined) throw new Refusal('bindUndeclared', extra)
-  if (typeof bindVars['@collection'] !== 'string') throw new Refusal('bindType', '@collection')
-  if (!Number.isSafeInteger(bindVars.count) || bindVars.count < 0) {
-    throw new Refusal('bindType', 'count')
+  for (const [name, value] of Object.entries(bindVars)) {
+    const isName = name.startsWith('@')
+    if (isName && typeof value !== 'string') throw new Refusal('bindType', name)
+    const isCount = ['count', 'limit'].includes(name)
+    if (isCount && !(Number.isSafeInteger(value) && value >= 0)) throw new Refusal('bindType', name)
   }
-  const { documents } = collectionIn(database, bindVars['@collection'])
-  return statement.run([...documents.values()], bindVars)
+  const transaction = new Transaction(database, { hasConflict: fault === 'conflict' })
+  try {
+    return statement.run(transaction, bindVars)
+  } catch (error) {
+    transaction.rollBack()
+    throw error
+  }
 }
 
 function nextBatch(id, cursor) {
@@ -357,7 +186,7 @@ const ROUTES = [
     ({ database, body }) => {
       if (typeof body?.name !== 'string' || !NAME.test(body.name)) throw new Refusal('illegalName')
       if (database.has(body.name)) throw new Refusal('duplicateName', body.name)
-      const collection = { id: String(++ticks), name: body.name, documents: new Map(), indexes: [] }
+      const collection = newCollection(body.name)
       database.set(body.name, collection)
       return { status: 200, body: named(200, described(collection)) }
     }
@@ -448,9 +277,9 @@ const ROUTES = [
   [
     'POST /_api/cursor',
     'ro',
-    ({ database, body }) => {
-      const rows = resultOf(database, body ?? {})
-      const batch = nextBatch(String(++ticks), { rows, batchSize: body.batchSize ?? 1000 })
+    ({ database, body, fault }) => {
+      const rows = resultOf({ database, fault }, body ?? {})
+      const batch = nextBatch(nextTick(), { rows, batchSize: body.batchSize ?? 1000 })
       return { status: 201, body: named(201, batch) }
     }
   ],
@@ -537,11 +366,12 @@ async function bodyOf(message) {
   }
 }
 
-function takeFault(method, path) {
+function takeFault(method, path, { query = '' } = {}) {
   const fault = faults.find(
     (each) =>
       (each.method === undefined || each.method === method) &&
-      (each.path === undefined || path.includes(each.path))
+      (each.path === undefined || path.includes(each.path)) &&
+      (each.query === undefined || query.includes(each.query))
   )
   if (fault !== undefined && --fault.times <= 0) faults = faults.filter((each) => each !== fault)
   return fault
@@ -551,8 +381,9 @@ async function answer(message) {
   const url = new URL(message.url, 'http://double')
   const { method, headers } = message
   requests.push(`${method} ${url.pathname}`)
-  const { fault, ms } = takeFault(method, url.pathname) ?? {}
+  received += Number(headers['content-length'] ?? 0)
   const body = await bodyOf(message)
+  const { fault, ms } = takeFault(method, url.pathname, body) ?? {}
   if (fault === 'drop-before') return { fault }
   if (fault === 'hold') await new Promise((resolve) => held.push(resolve))
   if (fault === 'delay') await new Promise((resolve) => setTimeout(resolve, ms))
@@ -612,6 +443,11 @@ const ORDERS = {
     const seen = requests
     requests = []
     return seen
+  },
+  'GET /traffic': () => {
+    const counted = { received, written: takeWritten() }
+    received = 0
+    return counted
   }
 }
 

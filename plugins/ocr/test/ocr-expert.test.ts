@@ -10,6 +10,7 @@ import {
   defaultMediaPolicy,
   type ExpertServices,
   Movies,
+  Pipelines,
   Tokens
 } from '@nebula-experts/sdk/hosting'
 import t from 'tap'
@@ -31,6 +32,10 @@ const services: ExpertServices = {
   media: createMedia({ ...defaultMediaPolicy, fileRoots: [fixtures] }),
   movies: new Movies(ask),
   tokens: new Tokens(ask),
+  pipelines: new Pipelines(ask, {
+    makeContext: () => ({ context: context(), close: async () => {} }),
+    mark: () => ({ expert_version: null, model_sha256: null })
+  }),
   changed: () =>
     mirror.push(
       expert
@@ -62,10 +67,16 @@ const image = (file: string) => ({
 })
 
 process.env['NEBULA_ONNX_THREADS'] = '1'
+const hashBefore = expert.getModelSha256()
 await expert.init()
 t.teardown(async () => {
   await expert.handleExit()
   await rm(tmp, { recursive: true })
+})
+
+t.test('what recognises the text is named by its hash, once it is loaded', async (t) => {
+  t.equal(hashBefore, null)
+  t.match(expert.getModelSha256(), /^[0-9a-f]{64}$/)
 })
 
 t.test('a picture is answered with one record per line', async (t) => {
