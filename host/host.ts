@@ -19,6 +19,7 @@ import { MemoryJobRecords } from './jobs/memory-job-records.ts'
 import { OutputFiles } from './jobs/output-files.ts'
 import { EventFeed } from './observe/event-feed.ts'
 import { createSilentLog, type Logger } from './observe/log.ts'
+import { PipelineService } from './pipelines/pipeline-service.ts'
 import type { Expert } from './registry/expert.ts'
 import { Registry } from './registry/registry.ts'
 import { makeRunFolder } from './registry/run-folder.ts'
@@ -27,7 +28,7 @@ import { Releasers } from './releasers.ts'
 
 /** A host that listens; its experts may still be starting. */
 export interface Host {
-  /** `http://…` of where it listens. */
+  /** `http://…` of where it listens; empty when it does not. */
   readonly url: string
   readonly registry: Registry
   /** Resolves when every expert's first start has ended, well or not. */
@@ -43,8 +44,13 @@ const MAX_FINISHED_BYTES = 256 * 1024 * 1024
 const CLOSE_MS = 5000
 
 /** Puts a host together and makes it listen. Nothing here decides anything. */
-export async function createHost(options: { config: HostConfig; log?: Logger }): Promise<Host> {
-  const { config } = options
+export async function createHost(options: {
+  config: HostConfig
+  log?: Logger
+  /** False for a host without a port, which only runs what it is told in its own process. Default: true. */
+  listens?: boolean
+}): Promise<Host> {
+  const { config, listens = true } = options
   const log = options.log ?? createSilentLog()
   const releasers = new Releasers()
   try {
@@ -63,9 +69,11 @@ export async function createHost(options: { config: HostConfig; log?: Logger }):
         ? await openDocumentStores.sqlite({ dir: join(storeDir, 'documents'), log })
         : await openDocumentStores.arango({ ...config.arango, log })
     releasers.push(() => documents.close())
-    const jobDir = join(storeDir, 'jobs')
+    // One that does not listen takes no jobs, and leaves those of others alone.
+    const jobDir = join(listens ? storeDir : run.path, 'jobs')
     const { jobStoreMaxBytes: maxBytes } = config
-    const store = await jobStores[config.store]({ dir: jobDir, maxBytes, retention, log })
+    const openJobs = jobStores[listens ? config.store : 'memory']
+    const store = await openJobs({ dir: jobDir, maxBytes, retention, log })
     releasers.push(() => store.close())
     const outputs = new OutputFiles(config.outputRoot)
     const jobs = new JobService({
@@ -89,6 +97,19 @@ export async function createHost(options: { config: HostConfig; log?: Logger }):
     releasers.push(() => jobs.close())
     await jobs.resume()
 
+    const pipelines = new PipelineService({
+      documents,
+      experts: {
+        get all() {
+          return registry.all
+        },
+        get: (name) => registry.get(name)
+      },
+      runsOthers: config.runPipeline,
+      log
+    })
+    releasers.push(() => pipelines.close())
+
     const questions = documentQuestions(documents)
     const events = new EventFeed()
     const apps = new Map<Expert, ExpertApp>()
@@ -109,12 +130,16 @@ export async function createHost(options: { config: HostConfig; log?: Logger }):
       onState: (expert) => {
         events.publish('expert', viewExpert(expert))
         jobs.pump(expert)
+        pipelines.pump(expert)
       }
     })
     await registry.find()
+    if (listens) pipelines.resume()
 
-    const watch = new Watch({ registry, config, log, readSettings: () => readSettings(config) })
-    releasers.push(() => watch.close())
+    if (listens) {
+      const watch = new Watch({ registry, config, log, readSettings: () => readSettings(config) })
+      releasers.push(() => watch.close())
+    }
 
     const front = new Front(registry, (expert) => apps.get(expert))
     const app = await buildHostApp({
@@ -123,6 +148,7 @@ export async function createHost(options: { config: HostConfig; log?: Logger }):
       jobs,
       jobStore: store,
       documents,
+      pipelines,
       events,
       log,
       front,
@@ -136,16 +162,17 @@ export async function createHost(options: { config: HostConfig; log?: Logger }):
     // The server closes when its last answer has ended, and these never do by themselves.
     releasers.push(() => events.close())
     releasers.push(() => jobs.stopFollowers())
+    releasers.push(() => pipelines.stopFollowers())
     releasers.push(() => registry.stop())
     releasers.push(() => {
       front.isStopping = true
     })
-    await app.listen({ port: config.port, host: config.host })
-
-    const { address, port, family } = app.server.address() as AddressInfo
-    const shown = family === 'IPv6' ? `[${address}]` : address
-    const url = `http://${shown}:${port}`
-    log.info({ url, experts: registry.all.map((expert) => expert.name) }, `listening on ${url}`)
+    let url = ''
+    if (listens) {
+      await app.listen({ port: config.port, host: config.host })
+      url = urlOf(app.server.address() as AddressInfo)
+      log.info({ url, experts: registry.all.map((expert) => expert.name) }, `listening on ${url}`)
+    }
 
     let stopped: Promise<void> | null = null
     return {
@@ -161,6 +188,10 @@ export async function createHost(options: { config: HostConfig; log?: Logger }):
     await releasers.release()
     throw error
   }
+}
+
+function urlOf({ address, port, family }: AddressInfo): string {
+  return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`
 }
 
 function hostVersion(): string {

@@ -46,7 +46,7 @@ export function bareInstance(
     reply.hijack()
     failRequest(
       { response: reply.raw, id: request.id, log },
-      bodyLimitError(error, bodyLimit) ?? error
+      bodyLimitError(error, request.routeOptions.bodyLimit ?? bodyLimit) ?? error
     )
   })
   app.decorate('hostLog', log)

@@ -19,7 +19,8 @@ const HOST_PATHS = new Set([
   'events',
   'manage',
   'movies',
-  'tokens'
+  'tokens',
+  'pipelines'
 ])
 /** Paths that every expert has: at the root without a default expert they get a hint. */
 const EXPERT_PATHS = new Set(['predict', 'status', 'cfg', 'set', 'tasks', 'redoc'])

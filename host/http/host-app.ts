@@ -18,6 +18,7 @@ import { hostDocumentRoutes } from './routes/host-document-routes.ts'
 import { jobRoutes } from './routes/job-routes.ts'
 import { logLevelRoutes } from './routes/log-level-routes.ts'
 import { manageRoutes } from './routes/manage-routes.ts'
+import { pipelineRoutes } from './routes/pipeline-routes.ts'
 
 const require = createRequire(import.meta.url)
 
@@ -58,6 +59,7 @@ export async function buildHostApp(context: HostRouteContext): Promise<FastifyIn
   jobRoutes(app, { jobs: context.jobs, expert: null })
   manageRoutes(app, context)
   documentStoreRoutes(app, context)
+  pipelineRoutes(app, context)
   eventsRoutes(app, context)
   hostDocumentRoutes(app, context)
 

@@ -4,6 +4,7 @@ import type { JobService } from '../jobs/job-service.ts'
 import type { JobStore } from '../jobs/job-stores.ts'
 import type { EventFeed } from '../observe/event-feed.ts'
 import type { Logger } from '../observe/log.ts'
+import type { PipelineService } from '../pipelines/pipeline-service.ts'
 import type { Expert } from '../registry/expert.ts'
 import type { ExpertContract } from '../registry/expert-contract.ts'
 import type { Registry } from '../registry/registry.ts'
@@ -27,6 +28,7 @@ export interface HostRouteContext {
   jobs: JobService
   jobStore: JobStore
   documents: DocumentStores
+  pipelines: PipelineService
   events: EventFeed
   log: Logger
   front: Front

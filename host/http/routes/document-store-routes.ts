@@ -1,14 +1,14 @@
 import { once } from 'node:events'
 import type { ServerResponse } from 'node:http'
-import { compileSchema } from '@nebula-experts/sdk/schemas'
 import type { FastifyInstance } from 'fastify'
-import { type Static, type TSchema, Type } from 'typebox'
+import { Type } from 'typebox'
 import type { TokenQuery } from '../../documents/token-store.ts'
 import { hostError } from '../../errors.ts'
 import { requireAdmin } from '../admin.ts'
 import { answers } from '../documented-schemas.ts'
 import { handle } from '../handle.ts'
 import { bodyMissing, InvalidRequest } from '../invalid-request.ts'
+import { paging, queryReader } from '../query-reader.ts'
 import { readBody } from '../read-body.ts'
 import type { HostRouteContext } from '../route-context.ts'
 import { sendValue } from '../send.ts'
@@ -23,10 +23,6 @@ const Page = (name: string) =>
       description: 'The `cursor` of the page that follows; null on the last'
     })
   })
-const paging = {
-  limit: Type.Integer({ default: 100, minimum: 1, maximum: 1000, description: 'How many at most' }),
-  cursor: Type.Optional(Type.String({ description: '`next` of the page before' }))
-}
 const MoviesQuery = Type.Object({
   status: Type.Optional(Type.String()),
   file: Type.Optional(Type.String({ description: "The movie's `File`" })),
@@ -140,20 +136,6 @@ export function documentStoreRoutes(app: FastifyInstance, context: HostRouteCont
       sendValue(response, 200, { tokens, next })
     })
   )
-}
-
-/** Reads a query against its schema. @throws InvalidRequest naming each parameter that is wrong */
-function queryReader<S extends TSchema>(schema: S) {
-  const check = compileSchema<Static<S>>(schema)
-  return (query: Record<string, unknown>): Static<S> => {
-    const single = Object.entries(query).map(([key, value]) => [
-      key,
-      Array.isArray(value) ? value.at(-1) : value
-    ])
-    const checked = check(Object.fromEntries(single), ['query'])
-    if (checked.issues !== undefined) throw new InvalidRequest(checked.issues)
-    return checked.value as Static<S>
-  }
 }
 
 /** Sends page after page, as fast as the client reads. */

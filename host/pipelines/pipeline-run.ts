@@ -1,0 +1,417 @@
+import { setTimeout as pause } from 'node:timers/promises'
+import {
+  ITEM_LEASE_MS,
+  type ItemChange,
+  type ItemClaim,
+  type ItemCounts,
+  type PipelineStore
+} from '../documents/pipeline-store.ts'
+import type { StoredDocument } from '../documents/stored-document.ts'
+import type { ExpertRoom } from '../jobs/expert-room.ts'
+import type { Logger } from '../observe/log.ts'
+import type { Expert } from '../registry/expert.ts'
+import { wireError } from '../runtime/wire-error.ts'
+import { conclude, type TaskCounts } from './conclude.ts'
+import type { RunnableTask } from './plan.ts'
+import { type ItemWork, runItem } from './run-item.ts'
+
+export interface PipelineRunOptions {
+  id: string
+  tasks: readonly RunnableTask[]
+  /** Every task that must have ended before the pipeline has; those of other tools among them. */
+  expected: readonly string[]
+  stopOnFailure: boolean
+  store: PipelineStore
+  /** Who claims its items. */
+  owner: string
+  expertOf: (name: string) => Expert | undefined
+  /** Shared by all pipelines of this host. */
+  room: ExpertRoom
+  /** An expert may have room for more items, of this pipeline or of another. */
+  onRoom: (expert: Expert) => void
+  /** Something of it changed. */
+  onChange: (run: PipelineRun) => void
+  /** It is not running any more, or not to be run here. */
+  onEnd: (run: PipelineRun) => void
+  log: Logger
+}
+
+/** One task on its way: what of it is under way here, and what is known of the rest. */
+interface TaskLine {
+  step: RunnableTask
+  /** Tasks that wait for this one. */
+  next: TaskLine[]
+  held: Map<string, HeldItem>
+  counts: ItemCounts
+  /** The last claim found nothing more, and nothing has become ready since. */
+  isDry: boolean
+  isClaiming: boolean
+}
+
+interface HeldItem {
+  claim: ItemClaim
+  expert: string
+  work: ItemWork
+}
+
+/** How often document and items are brought together, milliseconds: the document is no more than 5 s behind. */
+const RECONCILE_MS = 4000
+/** A task that is so many items ahead of one that waits for it waits too. */
+const MOST_AHEAD = 1000
+const MOST_CHANGES = 500
+const WRITE_AGAIN_MS = 500
+/** Between two looks that work asks for: at least so long, milliseconds, and ten times as long as the last took. */
+const LOOK_AGAIN_MS = 50
+const LOOK_SHARE = 10
+
+/**
+ * One running pipeline, as far as this host works on it. Every host that shares the store may work on the
+ * same one: what belongs to whom is decided by the store alone, and nothing here has to outlive the process.
+ */
+export class PipelineRun {
+  readonly id: string
+  /** The document's `tasks` as they were last seen. */
+  taskStatus: Record<string, unknown> = {}
+  readonly #options: PipelineRunOptions
+  readonly #lines = new Map<string, TaskLine>()
+  #tasks: readonly RunnableTask[] = []
+  readonly #timers = new Set<NodeJS.Timeout>()
+  #changes: ItemChange[] = []
+  #recording: Promise<void> | null = null
+  #looking: Promise<void> | null = null
+  #lookAgain = false
+  #mayLookAt = 0
+  /** Something was claimed or has ended here since the last look. */
+  #hasWorked = false
+  #renewedAt = Date.now()
+  /** An item failed and the others are to be left as they are. */
+  #isStopping = false
+  /** Nothing is claimed any more. */
+  #isOver = false
+
+  constructor(options: PipelineRunOptions) {
+    this.#options = options
+    this.id = options.id
+    this.plan(options.tasks)
+  }
+
+  /** Takes up tasks that it did not know before. */
+  plan(tasks: readonly RunnableTask[]): void {
+    const added = tasks.filter(({ task }) => !this.#lines.has(task))
+    if (added.length === 0) return
+    this.#tasks = tasks
+    for (const step of added) {
+      const line = { step, next: [], held: new Map(), counts: noCounts(), isDry: true }
+      this.#lines.set(step.task, { ...line, isClaiming: false })
+    }
+    for (const line of this.#lines.values()) {
+      line.next = [...this.#lines.values()].filter(({ step }) =>
+        step.dependsOn.includes(line.step.task)
+      )
+    }
+  }
+
+  /** How many items of each task are in which state. */
+  get counts(): TaskCounts {
+    // Between two looks they are reckoned, and what ended during a look was counted twice.
+    const shown = (counts: ItemCounts) =>
+      Object.fromEntries(
+        Object.entries(counts).map(([state, count]) => [state, Math.max(0, count)])
+      )
+    return Object.fromEntries(
+      [...this.#lines].map(([task, { counts }]) => [task, shown(counts) as ItemCounts])
+    )
+  }
+
+  /** Begins to work on it. */
+  start(): void {
+    const ticking = setInterval(() => this.#tick(), RECONCILE_MS)
+    this.#timers.add(ticking)
+    this.#look()
+  }
+
+  /** Claims items that an expert has room for. @returns whether it asked for any */
+  pump(expert: Expert): boolean {
+    let isClaiming = false
+    // What is furthest goes first, so that movies are finished before others are begun.
+    for (const line of [...this.#lines.values()].reverse()) {
+      if (this.#options.expertOf(line.step.expert) !== expert) continue
+      if (this.#claim(line, expert)) isClaiming = true
+    }
+    return isClaiming
+  }
+
+  /** Takes its runs back and works on it no more; resolves when that is written down. */
+  async leave(): Promise<void> {
+    this.#stopTimers()
+    const error = wireError('HOST_CANCELED', [])
+    for (const { held } of this.#lines.values()) {
+      for (const { work } of held.values()) work.cancel(error)
+    }
+    await this.close()
+  }
+
+  /** Claims nothing more; resolves when what runs has ended and is written down. */
+  async close(): Promise<void> {
+    this.#stopTimers()
+    const held = [...this.#lines.values()].flatMap((line) => [...line.held.values()])
+    await Promise.all(held.map(({ work }) => work.change))
+    await this.#recording
+    await this.#looking
+  }
+
+  #stopTimers(): void {
+    this.#isOver = true
+    for (const timer of this.#timers) clearTimeout(timer)
+    this.#timers.clear()
+  }
+
+  #tick(): void {
+    if (Date.now() - this.#renewedAt > ITEM_LEASE_MS / 4) this.#renew()
+    this.#look()
+  }
+
+  #renew(): void {
+    this.#renewedAt = Date.now()
+    for (const { held } of this.#lines.values()) {
+      for (const { claim } of held.values()) this.#record({ claim, state: 'running' })
+    }
+  }
+
+  #claim(line: TaskLine, expert: Expert): boolean {
+    if (this.#isOver || this.#isStopping || line.isDry || line.isClaiming) return false
+    if (!expert.isServing) return false
+    if (line.next.some(({ counts, held }) => counts.ready + held.size >= MOST_AHEAD)) {
+      this.#lookSoon()
+      return false
+    }
+    const { room, store, owner, log } = this.#options
+    // What is claimed ahead could not be left as it is when one before it fails.
+    const ahead = this.#options.stopOnFailure
+      ? expert.slots - line.held.size
+      : Number.POSITIVE_INFINITY
+    const limit = Math.min(room.of(expert), ahead)
+    if (limit <= 0) return false
+    line.isClaiming = true
+    // Held from now on, so that other pipelines do not claim for the same room.
+    room.take(expert.name, limit)
+    this.#markActive(line)
+      .then(() => store.claim(this.id, line.step.task, { owner, limit }))
+      .then(
+        (claims) => {
+          line.isDry = claims.length < limit
+          for (const claim of claims) this.#begin(line, claim, expert)
+          room.take(expert.name, claims.length - limit)
+          return claims.length > 0
+        },
+        (error) => {
+          room.take(expert.name, -limit)
+          log.error({ pipeline: this.id, err: error }, 'items of a pipeline cannot be claimed')
+          // Until the next look.
+          line.isDry = true
+          return false
+        }
+      )
+      .then((isBegun) => {
+        line.isClaiming = false
+        if (isBegun) this.#options.onChange(this)
+        if (line.isDry) this.#lookWhenIdle()
+        this.#options.onRoom(expert)
+      })
+    return true
+  }
+
+  /** The document says that a task has begun before anything of it has. */
+  async #markActive({ step: { task } }: TaskLine): Promise<void> {
+    if (new Map(Object.entries(this.taskStatus)).get(task) === 'active') return
+    const active = Object.fromEntries([[task, 'active']])
+    await this.#options.store.update(this.id, { tasks: active }, { status: ['running'] })
+    this.taskStatus = { ...this.taskStatus, ...active }
+  }
+
+  #begin(line: TaskLine, claim: ItemClaim, expert: Expert): void {
+    line.counts.ready = Math.max(0, line.counts.ready - 1)
+    line.counts.running += 1
+    const work = runItem(claim, line.step, expert)
+    line.held.set(claim.token, { claim, expert: expert.name, work })
+    this.#hasWorked = true
+    if (this.#isOver) work.cancel(wireError('HOST_CANCELED', []))
+    void work.change.then((change) => this.#record(this.#asCanceled(change)))
+  }
+
+  /** What was stopped because the pipeline was is as if it had not been begun. */
+  #asCanceled(change: ItemChange): ItemChange {
+    if (!this.#isOver || change.state !== 'fail') return change
+    const { claim } = change
+    return { claim, state: 'ready', attempts: claim.attempts - 1, notBefore: null }
+  }
+
+  #record(change: ItemChange): void {
+    this.#changes.push(change)
+    if (change.state === 'fail' && this.#options.stopOnFailure) this.#isStopping = true
+    this.#recording ??= this.#writeChanges()
+  }
+
+  /** Writes what has ended, many together; a store that does not answer is asked again. */
+  async #writeChanges(): Promise<void> {
+    const { store, log } = this.#options
+    // In the next turn, so that what ends in this one is written together.
+    await new Promise(setImmediate)
+    while (this.#changes.length > 0) {
+      const changes = this.#changes.splice(0, MOST_CHANGES)
+      try {
+        const taken = await store.record(changes, this.#tasks)
+        for (const [index, change] of changes.entries()) this.#settle(change, taken[index] === true)
+      } catch (error) {
+        log.error({ pipeline: this.id, err: error }, 'ends of items cannot be written yet')
+        this.#changes.unshift(...changes)
+        await pause(WRITE_AGAIN_MS)
+        if (!this.#isOver) continue
+        // The claims run out, and another host or this one's next life has the items again.
+        for (const change of this.#changes.splice(0)) this.#settle(change, false)
+      }
+    }
+    this.#recording = null
+  }
+
+  #settle(change: ItemChange, isTaken: boolean): void {
+    const { claim, state } = change
+    const line = this.#lines.get(claim.task)
+    const held = line?.held.get(claim.token)
+    if (line === undefined || held === undefined) return
+    if (state === 'running') {
+      if (!isTaken) held.work.cancel(wireError('HOST_CANCELED', []))
+      return
+    }
+    line.held.delete(claim.token)
+    this.#hasWorked = true
+    this.#options.room.giveBack(held.expert)
+    line.counts.running -= 1
+    if (isTaken) {
+      line.counts[state] += 1
+      if (state === 'ready') this.#waitFor(line, change.notBefore)
+      else this.#openNext(line, state)
+    } else {
+      const fields = { pipeline: this.id, task: claim.task, movie: claim.movie }
+      this.#options.log.warn(fields, 'a late end is not taken: the claim was lost')
+    }
+    this.#options.onChange(this)
+    this.#pumpAll(line)
+    this.#lookWhenIdle()
+  }
+
+  #openNext(line: TaskLine, state: ItemChange['state']): void {
+    for (const next of line.next) {
+      next.isDry = false
+      // Of those with more dependencies only the store knows.
+      if (next.step.dependsOn.length > 1) continue
+      next.counts.blocked = Math.max(0, next.counts.blocked - 1)
+      next.counts[state === 'success' ? 'ready' : 'skipped'] += 1
+    }
+  }
+
+  #waitFor(line: TaskLine, notBefore: number | null): void {
+    if (this.#isOver) return
+    const wait = Math.max(0, (notBefore ?? 0) - Date.now())
+    const timer = setTimeout(() => {
+      this.#timers.delete(timer)
+      line.isDry = false
+      this.#pumpAll(line)
+    }, wait)
+    this.#timers.add(timer)
+  }
+
+  #pumpAll(line: TaskLine): void {
+    for (const { step } of [line, ...line.next]) {
+      const expert = this.#options.expertOf(step.expert)
+      if (expert !== undefined) this.#options.onRoom(expert)
+    }
+  }
+
+  /** When nothing is under way here any more, only the store can say whether that was all. */
+  #lookWhenIdle(): void {
+    const isIdle = [...this.#lines.values()].every(
+      (line) => line.held.size === 0 && !line.isClaiming && (line.isDry || this.#isStopping)
+    )
+    if (isIdle && this.#hasWorked && this.#changes.length === 0) this.#lookSoon()
+  }
+
+  #lookSoon(): void {
+    if (this.#isOver) return
+    const wait = this.#mayLookAt - performance.now()
+    if (wait <= 0) {
+      this.#look()
+      return
+    }
+    if (this.#lookAgain) return
+    this.#lookAgain = true
+    const timer = setTimeout(() => {
+      this.#timers.delete(timer)
+      this.#lookAgain = false
+      this.#look()
+    }, wait)
+    this.#timers.add(timer)
+  }
+
+  #look(): void {
+    if (this.#looking !== null || this.#isOver) return
+    const began = performance.now()
+    this.#hasWorked = false
+    this.#looking = this.#lookAtAll()
+      .catch((error) => {
+        this.#options.log.error({ pipeline: this.id, err: error }, 'a pipeline cannot be looked at')
+      })
+      .finally(() => {
+        this.#looking = null
+        const now = performance.now()
+        this.#mayLookAt = now + Math.max(LOOK_AGAIN_MS, LOOK_SHARE * (now - began))
+        // What ended meanwhile could not ask.
+        this.#lookWhenIdle()
+      })
+  }
+
+  /** Sees how far everything is, says so in the document, and goes on or ends it. */
+  async #lookAtAll(): Promise<void> {
+    const { store } = this.#options
+    const counts = await store.reconcile(this.id, this.#tasks)
+    const document = await store.get(this.id, { movies: false })
+    if (counts === undefined || document === undefined || document.status !== 'running') {
+      this.#options.onEnd(this)
+      return
+    }
+    for (const [task, line] of this.#lines) {
+      line.counts = counts[task] ?? noCounts()
+      if (line.counts.ready + line.counts.running > 0) line.isDry = false
+      if (line.counts.fail > 0 && this.#options.stopOnFailure) this.#isStopping = true
+    }
+    const isEnded = await this.#conclude(document)
+    this.#options.onChange(this)
+    if (isEnded) this.#options.onEnd(this)
+    else for (const line of this.#lines.values()) this.#pumpAll(line)
+  }
+
+  /** @returns whether the pipeline has ended */
+  async #conclude(document: StoredDocument): Promise<boolean> {
+    const { store, expected } = this.#options
+    const { counts } = this
+    const isStopping = this.#isStopping
+    const tasks = this.#tasks
+    const { taskStatus, end } = conclude({ document, tasks, expected, counts, isStopping })
+    this.taskStatus = taskStatus
+    if (end === null) {
+      const changed = Object.entries(taskStatus).filter(
+        ([task, status]) =>
+          (document.tasks as Record<string, unknown> | undefined)?.[task] !== status
+      )
+      if (changed.length > 0) await store.update(this.id, { tasks: Object.fromEntries(changed) })
+      return false
+    }
+    const fields = { status: end, finished_at: new Date().toISOString(), counts }
+    await store.update(this.id, { fields, tasks: taskStatus }, { status: ['running'] })
+    return true
+  }
+}
+
+function noCounts(): ItemCounts {
+  return { blocked: 0, ready: 0, running: 0, success: 0, fail: 0, skipped: 0 }
+}

@@ -1,0 +1,348 @@
+import { randomUUID } from 'node:crypto'
+import type { DocumentStores } from '../documents/document-stores.ts'
+import type { ItemQuery, PipelineItem, PipelineQuery } from '../documents/pipeline-store.ts'
+import { type DocumentFields, isObject, type StoredDocument } from '../documents/stored-document.ts'
+import { hostError } from '../errors.ts'
+import { ExpertRoom } from '../jobs/expert-room.ts'
+import type { Logger } from '../observe/log.ts'
+import type { Expert } from '../registry/expert.ts'
+import type { TaskCounts } from './conclude.ts'
+import { moviesOfInputs } from './inputs.ts'
+import { type PipelineEvent, PipelineFeeds } from './pipeline-feeds.ts'
+import { PipelineRun } from './pipeline-run.ts'
+import { type PlanExperts, type RunnableTask, readPlan } from './plan.ts'
+
+export interface PipelineServiceOptions {
+  documents: DocumentStores
+  experts: {
+    readonly all: readonly Expert[]
+    get(name: string): Expert | undefined
+  }
+  /** `EXPERT_RUN_PIPELINE`: pipelines that other tools wrote are run too. */
+  runsOthers: boolean
+  log: Logger
+}
+
+/** Where a pipeline stands; a document that another tool wrote has none of these until it is run. */
+export type PipelineStatus = 'created' | 'running' | 'succeeded' | 'failed' | 'canceled'
+
+/** How often the store is asked for pipelines to work on, milliseconds. */
+const POLL_MS = 3000
+const PAGE = 1000
+
+/**
+ * Pipelines: makes them, and works on every one that runs. A host that shares its store with others joins
+ * in whatever runs there; one that was ended goes on when it is started again.
+ */
+export class PipelineService {
+  readonly #options: PipelineServiceOptions
+  readonly #owner = `host/${randomUUID()}`
+  readonly #room = new ExpertRoom()
+  readonly #runs = new Map<string, PipelineRun>()
+  readonly #leaving = new Set<Promise<void>>()
+  readonly #feeds = new PipelineFeeds()
+  readonly #plansReadAgainst: PlanExperts
+  #poller: NodeJS.Timeout | null = null
+  #polling: Promise<void> | null = null
+  #isClosed = false
+
+  constructor(options: PipelineServiceOptions) {
+    this.#options = options
+    const { experts } = options
+    this.#plansReadAgainst = {
+      nameOf: (name) => experts.get(name)?.name,
+      dependencyOf: (name) => {
+        const expert = experts.get(name)
+        const hasSaid = expert?.contract != null || expert?.state !== 'STARTING'
+        return hasSaid ? (expert?.contract?.dependency ?? null) : undefined
+      },
+      problemsWith: (name, extraParams) => {
+        const checked = experts.get(name)?.contract?.checkExtraParams?.(extraParams, [])
+        return (checked?.issues ?? []).map(({ loc, msg }) => ({ loc, why: msg }))
+      }
+    }
+  }
+
+  /** What plans are read against. */
+  get planExperts(): PlanExperts {
+    return this.#plansReadAgainst
+  }
+
+  /** Takes up what runs in the store, now and from time to time. */
+  resume(): void {
+    this.#poller = setInterval(() => this.#poll(), POLL_MS)
+    this.#poller.unref()
+    this.#poll()
+  }
+
+  /** Writes a new pipeline; it does not run yet. @throws HostError HOST_DOCUMENT_EXISTS, HOST_DOCUMENT_INVALID */
+  create(document: DocumentFields): Promise<StoredDocument> {
+    const status: PipelineStatus = 'created'
+    const created = { ...document, status, created_at: new Date().toISOString() }
+    return this.#store.create(created)
+  }
+
+  /**
+   * The document, with `counts` of its items as far as they are known here.
+   * @throws HostError HOST_DOCUMENT_UNKNOWN
+   */
+  async get(id: string, options: { movies: boolean }): Promise<StoredDocument> {
+    const document = await this.#store.get(id, options)
+    if (document === undefined) throw unknown(id)
+    return this.#withCounts(document)
+  }
+
+  async list(
+    query: PipelineQuery
+  ): Promise<{ documents: StoredDocument[]; next: string | undefined }> {
+    const { documents, next } = await this.#store.list(query)
+    return { documents: documents.map((document) => this.#withCounts(document)), next }
+  }
+
+  /** @throws HostError HOST_DOCUMENT_UNKNOWN */
+  async items(query: ItemQuery): Promise<{ items: PipelineItem[]; next: string | undefined }> {
+    const { _key } = await this.#known(query.pipeline)
+    return this.#store.items({ ...query, pipeline: _key })
+  }
+
+  /**
+   * Runs what has not run yet; of a pipeline that runs, nothing changes.
+   * @throws HostError HOST_DOCUMENT_UNKNOWN, HOST_PIPELINE_STATE when it has nothing to run
+   */
+  async run(id: string): Promise<StoredDocument> {
+    const document = await this.#known(id)
+    if (document.status === 'running') return this.#withCounts(document)
+    return this.#begin(document)
+  }
+
+  /**
+   * Runs what failed and what was skipped once more, and what has not run yet.
+   * @throws HostError HOST_DOCUMENT_UNKNOWN, HOST_PIPELINE_STATE when it runs, or has nothing to run
+   */
+  async retry(id: string): Promise<StoredDocument> {
+    const document = await this.#known(id)
+    if (document.status === 'running') throw hostError('HOST_PIPELINE_STATE', ['it is running'])
+    await this.#store.reconcile(document._key, this.#tasksOf(document), { again: true })
+    return this.#begin(document)
+  }
+
+  /**
+   * Ends a pipeline: what runs gets the signal and two seconds, what waits stays as it is and can be run later.
+   * @throws HostError HOST_DOCUMENT_UNKNOWN, HOST_PIPELINE_STATE when it has ended
+   */
+  async cancel(id: string): Promise<StoredDocument> {
+    const document = await this.#known(id)
+    const status: PipelineStatus = 'canceled'
+    const fields = { status, finished_at: new Date().toISOString() }
+    const open = ['created', 'running', null]
+    const canceled = await this.#store.update(document._key, { fields }, { status: open })
+    if (canceled === undefined) throw unknown(id)
+    if (canceled === null) {
+      const { status: now } = await this.#known(id)
+      throw hostError('HOST_PIPELINE_STATE', [`it is ${now}`])
+    }
+    const run = this.#runs.get(document._key)
+    if (run !== undefined) await this.#detach(run)
+    this.#feeds.publish(viewProgress(canceled))
+    return canceled
+  }
+
+  /** Calls `listener` for what happens to a pipeline, and with null when the host stops. @returns what ends that */
+  follow(id: string, listener: (event: PipelineEvent | null) => void): () => void {
+    return this.#feeds.listen(id, listener)
+  }
+
+  /** Claims items for an expert that may have room now: of each pipeline in turn. */
+  pump(expert: Expert): void {
+    for (const run of [...this.#runs.values()]) {
+      if (!run.pump(expert)) continue
+      this.#runs.delete(run.id)
+      this.#runs.set(run.id, run)
+    }
+  }
+
+  /** Ends the streams of those who follow pipelines. */
+  stopFollowers(): void {
+    this.#feeds.close()
+  }
+
+  /** Resolves when what has ended is written. The experts have stopped before. */
+  async close(): Promise<void> {
+    this.#isClosed = true
+    if (this.#poller !== null) clearInterval(this.#poller)
+    await this.#polling
+    await Promise.all([...this.#runs.values()].map((run) => run.close()))
+    await Promise.all(this.#leaving)
+  }
+
+  get #store() {
+    return this.#options.documents.pipelines
+  }
+
+  async #known(id: string): Promise<StoredDocument> {
+    const document = await this.#store.get(id, { movies: false })
+    if (document === undefined) throw unknown(id)
+    return document
+  }
+
+  #tasksOf(document: StoredDocument): RunnableTask[] {
+    const { tasks, problems } = readPlan(document, this.#plansReadAgainst)
+    const [problem] = problems
+    if (problem !== undefined) {
+      const why = `its ${problem.loc.join('.')} cannot be read: ${problem.why}`
+      throw hostError('HOST_PIPELINE_STATE', [why])
+    }
+    if (tasks.length === 0) {
+      const why = 'it has no plan, and its inputs name no expert of this host'
+      throw hostError('HOST_PIPELINE_STATE', [why])
+    }
+    return tasks
+  }
+
+  async #begin(document: StoredDocument): Promise<StoredDocument> {
+    const { _key: key } = document
+    const tasks = this.#tasksOf(document)
+    const movies = await this.#moviesOf(document, tasks)
+    const status: PipelineStatus = 'running'
+    const fields = { status, started_at: new Date().toISOString(), finished_at: null, counts: null }
+    const before = typeof document.status === 'string' ? document.status : null
+    const begun = await this.#store.update(key, { fields, movies }, { status: [before] })
+    if (begun === undefined) throw unknown(key)
+    // Somebody else was faster.
+    if (begun === null) return this.run(key)
+    this.#attach(begun)
+    return begun
+  }
+
+  /** Entries for the movies that the inputs of the pipeline's own tasks name by address. */
+  #moviesOf(
+    document: StoredDocument,
+    tasks: readonly RunnableTask[]
+  ): Promise<Record<string, DocumentFields>> {
+    const named = Array.isArray(document.plan) ? [] : tasks.map(({ task }) => task)
+    return moviesOfInputs(document, named, this.#options.documents.movies)
+  }
+
+  #attach(document: StoredDocument): void {
+    const { _key: id } = document
+    if (this.#isClosed) return
+    const { experts, log } = this.#options
+    const { tasks, problems } = readPlan(document, this.#plansReadAgainst)
+    const known = this.#runs.get(id)
+    if (known !== undefined) {
+      known.plan(tasks)
+      return
+    }
+    for (const { loc, why } of problems) {
+      log.warn({ pipeline: id }, `${loc.join('.')} of a pipeline cannot be read: ${why}`)
+    }
+    if (tasks.length === 0) return
+    const inputs = isObject(document.inputs) ? Object.keys(document.inputs) : []
+    const run = new PipelineRun({
+      id,
+      tasks,
+      expected: Array.isArray(document.plan) ? tasks.map(({ task }) => task) : inputs,
+      stopOnFailure: document.stop_on_failure === true,
+      store: this.#store,
+      owner: this.#owner,
+      expertOf: (name) => experts.get(name),
+      room: this.#room,
+      onRoom: (expert) => this.pump(expert),
+      onChange: ({ counts, taskStatus }) => {
+        this.#feeds.publishSoon({ id, status: 'running', tasks: taskStatus, counts })
+      },
+      onEnd: (ended) => void this.#end(ended),
+      log
+    })
+    this.#runs.set(id, run)
+    run.start()
+  }
+
+  async #end(run: PipelineRun): Promise<void> {
+    await this.#detach(run)
+    const document = await this.#store.get(run.id, { movies: false }).catch(() => undefined)
+    if (document === undefined) return
+    const { status, counts } = document
+    this.#options.log.info({ pipeline: run.id, status, counts }, `pipeline ${run.id} is ${status}`)
+    this.#feeds.publish(viewProgress(document))
+  }
+
+  async #detach(run: PipelineRun): Promise<void> {
+    this.#runs.delete(run.id)
+    const leaving = run.leave().finally(() => this.#leaving.delete(leaving))
+    this.#leaving.add(leaving)
+    await leaving
+  }
+
+  #poll(): void {
+    this.#polling ??= this.#lookForWork()
+      .catch((error) => this.#options.log.error({ err: error }, 'pipelines cannot be looked for'))
+      .finally(() => {
+        this.#polling = null
+      })
+  }
+
+  async #lookForWork(): Promise<void> {
+    for await (const document of this.#listed({ status: 'running' })) this.#attach(document)
+    if (!this.#options.runsOthers) return
+    for (const { name, isServing } of this.#options.experts.all) {
+      if (!isServing) continue
+      const unclaimed = { task: name, now: Date.now() }
+      for await (const document of this.#listed({ status: null, unclaimed })) {
+        await this.#adopt(document)
+      }
+    }
+  }
+
+  async *#listed(query: Omit<PipelineQuery, 'limit' | 'cursor'>): AsyncGenerator<StoredDocument> {
+    let cursor: string | undefined
+    do {
+      const page = await this.#store.list({ ...query, limit: PAGE, cursor })
+      yield* page.documents
+      cursor = page.next
+    } while (cursor !== undefined && !this.#isClosed)
+  }
+
+  /** Begins a pipeline that another tool wrote, when it has something for an expert of this host. */
+  async #adopt(document: StoredDocument): Promise<void> {
+    const { tasks } = readPlan(document, this.#plansReadAgainst)
+    const done = isObject(document.tasks) ? document.tasks : {}
+    const open = tasks.filter(({ task }) => done[task] !== 'success' && done[task] !== 'fail')
+    if (open.length === 0) return
+    try {
+      const movies = await this.#moviesOf(document, tasks)
+      const isEmpty = Object.keys(movies).length === 0 && !(await this.#hasMovies(document._key))
+      // Another tool's part comes first.
+      if (isEmpty) return
+      await this.#begin(document)
+      const fields = { pipeline: document._key, tasks: open.map(({ task }) => task) }
+      this.#options.log.info(fields, 'a pipeline of another tool is run')
+    } catch (error) {
+      const fields = { pipeline: document._key, err: error }
+      this.#options.log.error(fields, 'a pipeline of another tool cannot be run')
+    }
+  }
+
+  async #hasMovies(id: string): Promise<boolean> {
+    const movies = (await this.#store.get(id))?.movies
+    return isObject(movies) && Object.keys(movies).length > 0
+  }
+
+  #withCounts(document: StoredDocument): StoredDocument {
+    const counts = this.#runs.get(document._key)?.counts
+    return counts === undefined ? document : { ...document, counts }
+  }
+}
+
+function viewProgress({ _key, status, tasks, counts }: StoredDocument): PipelineEvent {
+  return {
+    id: _key,
+    status: String(status),
+    tasks: isObject(tasks) ? tasks : {},
+    counts: isObject(counts) ? (counts as TaskCounts) : {}
+  }
+}
+
+function unknown(id: string) {
+  return hostError('HOST_DOCUMENT_UNKNOWN', [id.slice(0, 100)])
+}
