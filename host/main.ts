@@ -2,6 +2,7 @@ import { parseArgs } from 'node:util'
 import { doctor } from './cli/doctor.ts'
 import { EXIT_USAGE } from './cli/exit-codes.ts'
 import { type ManageCommand, manage, manageCommands } from './cli/manage.ts'
+import { runPipelineFile } from './cli/pipeline.ts'
 import { serve } from './cli/serve.ts'
 
 const USAGE = `Usage: nebula-experts COMMAND
@@ -10,6 +11,8 @@ const USAGE = `Usage: nebula-experts COMMAND
   serve FOLDER…           serve these packages alone
   doctor FOLDER           start a package in a host of its own and say what is wrong with it
   doctor --chaos FOLDER   the same, then kill, hang and flood it, and say how it recovers
+  pipeline run FILE.json [--url URL]
+                          run a pipeline, here or on a running host, and show how far it is
   load|unload|reload|restart NAME [--url URL]
                           change an expert of a running host (NEBULA_ADMIN_KEY is sent when set)
 
@@ -33,7 +36,11 @@ async function main(): Promise<void> {
   else if (command === 'doctor' && words[0] !== undefined) {
     await doctor(words[0], { chaos: values.chaos === true })
   } else if (command === 'doctor') misuse('doctor wants the folder of a package')
-  else if (!isManageCommand(command)) misuse(`There is no command '${command}'`)
+  else if (command === 'pipeline') {
+    if (words[0] === 'run' && words.length === 2)
+      await runPipelineFile(words[1] as string, values.url)
+    else misuse('pipeline wants: run FILE.json')
+  } else if (!isManageCommand(command)) misuse(`There is no command '${command}'`)
   else if (words[0] === undefined) misuse(`${command} wants the name of an expert`)
   else await manage(command, words[0], values.url ?? 'http://127.0.0.1:8000')
 }

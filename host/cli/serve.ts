@@ -1,35 +1,25 @@
-import { ConfigError, loadConfig } from '../config/load-config.ts'
-import { createHost, type Host } from '../host.ts'
 import { createLog } from '../observe/log.ts'
-import { EXIT_CONFIG, EXIT_SOFTWARE } from './exit-codes.ts'
+import { EXIT_SOFTWARE } from './exit-codes.ts'
+import { runOnce } from './run-once.ts'
+import { configOrExit, hostOrExit } from './start-own-host.ts'
 
 /**
- * Serves until a signal ends it.
+ * Serves until a signal ends it; in another `EXPERT_RUN_MODE`, runs its one expert once and ends.
  * @param folders - packages to serve alone; none for what the configuration says
  */
 export async function serve(folders: string[]): Promise<void> {
   const env = { ...process.env }
   if (folders.length > 0) env.EXPERT_PLUGINS = folders.map(asFolder).join(',')
-  let config: ReturnType<typeof loadConfig>
-  try {
-    config = loadConfig(env, process.cwd())
-    if (folders.length > 0) config.baseDir = process.cwd()
-  } catch (error) {
-    if (!(error instanceof ConfigError)) throw error
-    process.stderr.write(`${error.message}\n`)
-    process.exitCode = EXIT_CONFIG
+  const config = configOrExit(env)
+  if (config === null) return
+  if (folders.length > 0) config.baseDir = process.cwd()
+  if (config.runMode !== 'service') {
+    await runOnce(config, config.runMode)
     return
   }
   const { log, flush } = createLog(config.logLevel)
-  let host: Host
-  try {
-    host = await createHost({ config, log })
-  } catch (error) {
-    log.fatal({ err: error }, `the host cannot start: ${(error as Error).message}`)
-    flush()
-    process.exitCode = EXIT_SOFTWARE
-    return
-  }
+  const host = await hostOrExit({ config, log }, flush)
+  if (host === null) return
   const stop = (signal: NodeJS.Signals) => {
     log.info({ signal }, 'stopping: running work may end, nothing new is taken')
     host.stop().then(

@@ -12,6 +12,9 @@ export interface ArangoConfig {
   password: string
 }
 
+/** What a host does: it serves, or runs its one expert once, without a port, and ends. */
+export type RunMode = 'service' | 'batch' | 'task'
+
 /** Everything the host was told, from file and environment, checked and complete. */
 export interface HostConfig {
   /** The file that was read, or null. */
@@ -53,8 +56,12 @@ export interface HostConfig {
   maxBodyBytes: number
   /** Largest upload, bytes, all its files together. */
   maxUploadBytes: number
-  /** `EXPERT_RUN_PIPELINE`. */
+  /** `EXPERT_RUN_PIPELINE`: pipelines that other tools put into the store are run too. */
   runPipeline: boolean
+  /** `EXPERT_RUN_MODE`. */
+  runMode: RunMode
+  /** `PIPELINE_ID`: the pipeline that `EXPERT_RUN_MODE=task` works on, or null. */
+  pipelineId: string | null
   media: MediaPolicy
   /** The environment that declared config keys are read from. */
   env: NodeJS.ProcessEnv

@@ -6,7 +6,7 @@ import { Ajv } from 'ajv'
 import { logLevels } from '../observe/log.ts'
 import { ConfigFile } from './config-schema.ts'
 import { EnvironmentReader } from './environment.ts'
-import type { ArangoConfig, HostConfig } from './host-config.ts'
+import type { ArangoConfig, HostConfig, RunMode } from './host-config.ts'
 
 /** Everything that is wrong with file and environment, one line each. The host exits 78 on it. */
 export class ConfigError extends Error {
@@ -66,6 +66,8 @@ export function loadConfig(env: NodeJS.ProcessEnv, cwd: string): HostConfig {
     maxBodyBytes: reader.integer('NEBULA_MAX_BODY_BYTES', 1024, 1024 * MEBIBYTE) ?? 16 * MEBIBYTE,
     maxUploadBytes: reader.integer('NEBULA_MAX_UPLOAD_BYTES', 1024) ?? 128 * MEBIBYTE,
     runPipeline: reader.boolean('EXPERT_RUN_PIPELINE') ?? false,
+    runMode: runModeOf(reader.text('EXPERT_RUN_MODE')),
+    pipelineId: reader.text('PIPELINE_ID') ?? null,
     media: {
       ...defaultMediaPolicy,
       allowHosts: reader.list('EXPERT_ALLOW_HOSTS') ?? [],
@@ -94,6 +96,11 @@ export function readSettings(config: HostConfig): HostConfig['experts'] {
   const file = readConfigFile(config.configPath, true, problems)
   if (problems.length > 0) throw new ConfigError(problems)
   return resolvePackages(file.experts ?? {}, dirname(config.configPath))
+}
+
+/** As in the seed system, what is no mode in so many words is `service`. */
+function runModeOf(word: string | undefined): RunMode {
+  return word === 'batch' || word === 'task' ? word : 'service'
 }
 
 /** Names of the seed system; a password may stand in a file, as containers are given secrets. */
