@@ -5,7 +5,8 @@ const benches = {
   overhead: () => import('./overhead.js'),
   'event-loop': () => import('./event-loop.js'),
   'durable-jobs': () => import('./durable-jobs.js'),
-  'kept-jobs': () => import('./kept-jobs.js')
+  'kept-jobs': () => import('./kept-jobs.js'),
+  pipelines: () => import('./pipelines.js')
 }
 
 const { values, positionals } = parseArgs({

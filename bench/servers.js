@@ -63,3 +63,5 @@ export function cpuOf(pid) {
 export const noop = path('fixtures/noop')
 /** Holds movies named `hold` until a file is there. */
 export const gated = path('fixtures/gated')
+/** Takes the movies of a pipeline and does nothing. */
+export const movies = path('fixtures/movies')

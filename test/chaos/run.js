@@ -5,7 +5,8 @@ const scenarios = {
   'random-faults': () => import('./random-faults.js'),
   'manage-storm': () => import('./manage-storm.js'),
   'reload-memory': () => import('./reload-memory.js'),
-  'host-kills': () => import('./host-kills.js')
+  'host-kills': () => import('./host-kills.js'),
+  'pipeline-kills': () => import('./pipeline-kills.js')
 }
 
 const chosen = process.argv.length > 2 ? process.argv.slice(2) : Object.keys(scenarios)
