@@ -38,8 +38,7 @@ const MIGRATIONS = [
     place TEXT
   ) STRICT;
   CREATE UNIQUE INDEX jobs_by_key ON jobs (expert, key) WHERE key IS NOT NULL;
-  CREATE INDEX jobs_by_change ON jobs (status, changed);
-  CREATE INDEX jobs_of_expert ON jobs (expert, status, changed);
+  CREATE INDEX jobs_by_change ON jobs (status, changed, expert);
 
   CREATE TABLE bodies (job INTEGER PRIMARY KEY, texts TEXT NOT NULL) STRICT;
   CREATE TABLE ends (job INTEGER PRIMARY KEY, facts TEXT NOT NULL, text TEXT) STRICT;
@@ -85,13 +84,10 @@ export async function openSqliteJobs(options: {
 }): Promise<SqliteJobs> {
   const { path, retention, log, maxBytes, now = Date.now } = options
   const store = await SqliteStore.open({ path, migrations: MIGRATIONS, log, maxBytes })
-  const run: SqliteStore['run'] = async (...statements) => {
-    try {
-      return await store.run(...statements)
-    } catch (error) {
-      throw withCode(error as Error)
-    }
-  }
+  const run: SqliteStore['run'] = (...statements) =>
+    store.run(...statements).catch((error) => {
+      throw withCode(error)
+    })
   try {
     const [lost] = await store.run(RECOVERY)
     const records = await SqliteJobRecords.open({ run, retention, now })
