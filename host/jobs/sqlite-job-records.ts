@@ -284,6 +284,8 @@ export class SqliteJobRecords implements JobRecords {
 
   async #evictSurplus(): Promise<void> {
     const { maxFinished, maxFinishedBytes } = this.#retention
+    // Behind all who were answered with the same commit: their ends are then counted, and go in one step.
+    await Promise.resolve()
     try {
       while (this.#isOver()) {
         const count = this.#finished - maxFinished
