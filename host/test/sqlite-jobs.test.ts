@@ -168,6 +168,29 @@ t.test('a claim of the host before is void, its job waits as it did', async (t) 
   t.equal(await records.patch('a', { attempts: 9 }, a.token), false)
 })
 
+t.test('what was put back stands there after a start too', async (t) => {
+  const path = join(t.testdir(), 'jobs.sqlite')
+  const before = await open(t, path)
+  for (const id of ['a', 'b', 'c']) await before.add(id)
+  const [a, b] = (await before.dispatch.claim('places', 2)) as [Claim, Claim]
+  const notBefore = Date.now() + 3_600_000
+  await before.dispatch.release(b, { priority: 0 })
+  await before.dispatch.release(a, { priority: 0 })
+  await before.add('late')
+  const late = (await before.dispatch.claim('places', 4)).at(-1) as Claim
+  await before.dispatch.release(late, { priority: 9, notBefore })
+  await before.add('d')
+  await before.close()
+
+  const { dispatch } = await open(t, path)
+  const claims = await dispatch.claim('places', 10)
+  t.strictSame(
+    claims.map(({ jobId }) => jobId),
+    ['c', 'b', 'a', 'd']
+  )
+  t.strictSame(await dispatch.waiting(), new Map([['places', 1]]), 'and waits for its time')
+})
+
 t.test('records and line agree after a start, whatever was written before', async (t) => {
   const path = join(t.testdir(), 'jobs.sqlite')
   const before = await open(t, path)
