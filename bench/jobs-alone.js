@@ -37,19 +37,18 @@ export async function startJobs({ concurrency }) {
       setImmediate(run.done, ANSWER)
     }
   }
-  const counted = {
-    ...bound(store.dispatch),
-    done: async (claim) => {
-      await store.dispatch.done(claim)
-      finished += 1
-      onFinished()
-    }
+  const { dispatch } = store
+  const done = dispatch.done.bind(dispatch)
+  dispatch.done = async (claim) => {
+    await done(claim)
+    finished += 1
+    onFinished()
   }
   const outputs = new OutputFiles(null)
   const jobs = new JobService({
     volatile: new MemoryJobRecords(retention),
     durable: store.records,
-    dispatch: counted,
+    dispatch,
     expertOf: () => expert,
     uploads: new KeptFiles(join(dir, 'uploads')),
     results: new JobResults({
@@ -78,10 +77,4 @@ export async function startJobs({ concurrency }) {
       await rm(dir, { recursive: true, force: true })
     }
   }
-}
-
-/** The methods of an object as functions of their own. */
-function bound(object) {
-  const names = Object.getOwnPropertyNames(Object.getPrototypeOf(object))
-  return Object.fromEntries(names.map((name) => [name, object[name].bind?.(object)]))
 }

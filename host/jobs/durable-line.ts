@@ -260,9 +260,9 @@ export class DurableLine {
     let end = wanted
     for (let tries = 1; ; tries++) {
       try {
-        const closing = journal.close(job.id, end, claim.token)
-        await Promise.all([closing, dispatch.done(claim)])
-        if (!(await closing)) log.debug({ job_id: job.id }, 'a late end is not taken')
+        const isTaken = await journal.close(job.id, end, claim.token)
+        if (!isTaken) log.debug({ job_id: job.id }, 'a late end is not taken')
+        await dispatch.done(claim)
         onEnd(job)
         return
       } catch (error) {

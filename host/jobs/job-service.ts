@@ -130,16 +130,10 @@ export class JobService {
     const job = newJob(request.upload ?? makeJobId(), request)
     const place = { priority: job.priority }
     if (job.idempotency === null) {
-      // In one turn, so that both are in one commit.
-      const [created, pushed] = await Promise.allSettled([
-        durable.create(job),
-        dispatch.push(expert.name, job.id, place)
-      ])
-      if (created.status === 'rejected') {
-        if (pushed.status === 'fulfilled') await dispatch.drop(job.id)
-        throw created.reason
-      }
-      if (pushed.status === 'rejected') await this.#withdraw(job, pushed.reason)
+      await durable.create(job)
+      await dispatch
+        .push(expert.name, job.id, place)
+        .catch((error) => this.#withdraw(job, error as Error))
     } else {
       // The place first: a job that has none yet is not found by a request of the same key.
       await dispatch.push(expert.name, job.id, place)

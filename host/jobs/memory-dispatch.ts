@@ -21,10 +21,14 @@ export class MemoryDispatch implements Dispatch {
   readonly #claimed = new Set<Entry>()
   #lastSeq = 0
   /** One count for all, so that a job which leaves the line and comes again has larger ones. */
-  #lastToken = 0
+  #lastToken: number
+  /** No lease ends before this. */
+  #nextLapse = Number.POSITIVE_INFINITY
 
-  constructor(now: () => number = Date.now) {
+  /** @param lastToken - the largest that was ever given */
+  constructor(now: () => number = Date.now, lastToken = 0) {
     this.#now = now
+    this.#lastToken = lastToken
   }
 
   async push(expert: string, jobId: string, place: Place): Promise<void> {
@@ -36,35 +40,45 @@ export class MemoryDispatch implements Dispatch {
   }
 
   async claim(expert: string, limit: number): Promise<Claim[]> {
-    this.#takeBackLapsed()
+    const now = this.#takeBackLapsed()
     const line = this.#lines.get(expert) ?? []
-    const claims: Claim[] = []
-    for (let at = 0; at < line.length && claims.length < limit; ) {
-      const entry = line[at] as Entry
-      if ((entry.place.notBefore ?? 0) > this.#now()) at += 1
-      else claims.push(this.#lease(entry))
+    const claimed: Entry[] = []
+    const early: Entry[] = []
+    while (line.length > claimed.length + early.length && claimed.length < limit) {
+      const entry = line[claimed.length + early.length] as Entry
+      if ((entry.place.notBefore ?? 0) > now) early.push(entry)
+      else claimed.push(entry)
     }
-    return claims
+    if (claimed.length === 0) return []
+    // All at once: what is left of a long line is moved for each removal.
+    line.splice(0, claimed.length + early.length)
+    this.#setLine(expert, early.length === 0 ? line : early.concat(line))
+    return claimed.map((entry) => {
+      const token = ++this.#lastToken
+      entry.token = token
+      this.#lease(entry, now)
+      return { jobId: entry.jobId, expert, token, alone: entry.place.alone === true }
+    })
   }
 
   async renew(claims: Claim[]): Promise<Claim[]> {
+    const now = this.#now()
     return claims.filter((claim) => {
-      const entry = this.#held(claim)
+      const entry = this.held(claim)
       if (entry === null) return true
       this.#dequeue(entry)
-      this.#claimed.add(entry)
-      entry.leaseUntil = this.#now() + LEASE_MS
+      this.#lease(entry, now)
       return false
     })
   }
 
   async done(claim: Claim): Promise<void> {
-    const entry = this.#held(claim)
+    const entry = this.held(claim)
     if (entry !== null) this.#forget(entry)
   }
 
   async release(claim: Claim, place: Place): Promise<void> {
-    const entry = this.#held(claim)
+    const entry = this.held(claim)
     if (entry === null) return
     this.#dequeue(entry)
     entry.place = place
@@ -96,27 +110,35 @@ export class MemoryDispatch implements Dispatch {
     const line = this.#lines.get(entry.expert)
     if (entry.leaseUntil !== null || line === undefined) return
     line.splice(rankIn(line, entry), 1)
-    if (line.length === 0) this.#lines.delete(entry.expert)
+    this.#setLine(entry.expert, line)
   }
 
-  #lease(entry: Entry): Claim {
-    this.#dequeue(entry)
+  #setLine(expert: string, line: Entry[]): void {
+    if (line.length === 0) this.#lines.delete(expert)
+    else this.#lines.set(expert, line)
+  }
+
+  #lease(entry: Entry, now: number): void {
     this.#claimed.add(entry)
-    entry.token = ++this.#lastToken
-    entry.leaseUntil = this.#now() + LEASE_MS
-    const { jobId, expert, token, place } = entry
-    return { jobId, expert, token, alone: place.alone === true }
+    entry.leaseUntil = now + LEASE_MS
+    this.#nextLapse = Math.min(this.#nextLapse, entry.leaseUntil)
   }
 
-  /** Those whose lease has run out wait again, of all experts. */
-  #takeBackLapsed(): void {
+  /** Those whose lease has run out wait again, of all experts. @returns now */
+  #takeBackLapsed(): number {
+    const now = this.#now()
+    if (this.#nextLapse >= now) return now
+    this.#nextLapse = Number.POSITIVE_INFINITY
     for (const entry of this.#claimed) {
-      if ((entry.leaseUntil as number) < this.#now()) this.#enqueue(entry)
+      const leaseUntil = entry.leaseUntil as number
+      if (leaseUntil < now) this.#enqueue(entry)
+      else this.#nextLapse = Math.min(this.#nextLapse, leaseUntil)
     }
+    return now
   }
 
   /** The claim's entry, while nobody has taken it since, even if the lease has run out. */
-  #held(claim: Claim): Entry | null {
+  protected held(claim: Claim): Entry | null {
     const entry = this.#entries.get(claim.jobId)
     return entry?.token === claim.token ? entry : null
   }

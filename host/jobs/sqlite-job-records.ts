@@ -224,13 +224,12 @@ export class SqliteJobRecords implements JobRecords {
    *
    * @throws HostError HOST_STORE_FULL when that is used up too
    */
-  async insist(...statements: Statement[]): ReturnType<Run> {
-    try {
-      return await this.#run(...statements)
-    } catch (error) {
-      if (!isFull(error)) throw error
-      if (sizeOf(statements) > this.#finishedBytes + SMALL_BYTES) throw error
-    }
+  insist(...statements: Statement[]): ReturnType<Run> {
+    return this.#run(...statements).catch((error) => this.#makeRoom(error, statements))
+  }
+
+  #makeRoom(error: unknown, statements: Statement[]): ReturnType<Run> {
+    if (!isFull(error) || sizeOf(statements) > this.#finishedBytes + SMALL_BYTES) throw error
     // One after another: the room that one has made may be enough for the next.
     const turn = this.#tight.then(() => this.#runMakingRoom(statements))
     this.#tight = turn.catch(() => {})
@@ -285,6 +284,8 @@ export class SqliteJobRecords implements JobRecords {
 
   async #evictSurplus(): Promise<void> {
     const { maxFinished, maxFinishedBytes } = this.#retention
+    // Behind all who were answered with the same commit: their ends are then counted, and go in one step.
+    await Promise.resolve()
     try {
       while (this.#isOver()) {
         const count = this.#finished - maxFinished
@@ -360,39 +361,57 @@ function insertion(job: Job, key: string | null, num: number): Statement[] {
   ]
 }
 
+const WRITE_END = `INSERT INTO ends (job, facts, text) SELECT num, ?, ? FROM jobs
+  WHERE id = ? AND ${WRITABLE}
+  ON CONFLICT (job) DO UPDATE SET facts = excluded.facts, text = excluded.text`
+const ASSIGNMENTS = [
+  'status = ?',
+  'started_at = ?',
+  'finished_at = ?',
+  'changed = coalesce(?, created_at)',
+  'attempts = ?',
+  'progress = ?',
+  'bytes = bytes + ?'
+]
+/** The updates that were made so far, by which of the assignments they have. */
+const updates = new Map<number, string>()
+
 /** What a patch writes; the last statement gives the row if it may be written. */
 function change(id: string, patch: JobPatch, token: number): Statement[] {
-  const assignments = ['token = max(token, ?)']
+  const { status, startedAt, finishedAt, attempts, progress } = patch
+  const end = patch.end ?? null
+  const text = end?.ok === true ? end.text : null
+  const values: Array<SqlValue | undefined> = [
+    status,
+    startedAt,
+    finishedAt,
+    finishedAt,
+    attempts,
+    progress === undefined ? undefined : jsonOf(progress),
+    text?.length
+  ]
   const params: SqlValue[] = [token]
-  const set = (assignment: string, value: SqlValue | undefined) => {
-    if (value === undefined) return
-    assignments.push(assignment)
+  let which = 0
+  for (const [place, value] of values.entries()) {
+    if (value === undefined) continue
+    which |= 1 << place
     params.push(value)
   }
-  set('status = ?', patch.status)
-  set('started_at = ?', patch.startedAt)
-  set('finished_at = ?', patch.finishedAt)
-  set('changed = coalesce(?, created_at)', patch.finishedAt)
-  set('attempts = ?', patch.attempts)
-  if (patch.progress !== undefined) set('progress = ?', jsonOf(patch.progress))
-  const statements: Statement[] = []
-  const { end } = patch
-  if (end !== undefined && end !== null) {
-    const { text, ...facts } = end.ok ? end : { ...end, text: null }
-    set('bytes = bytes + ?', text?.length)
-    statements.push({
-      sql: `INSERT INTO ends (job, facts, text) SELECT num, ?, ? FROM jobs
-            WHERE id = ? AND ${WRITABLE}
-            ON CONFLICT (job) DO UPDATE SET facts = excluded.facts, text = excluded.text`,
-      params: [JSON.stringify(facts), text, id, fence(token)]
-    })
-  }
-  statements.push({
-    sql: `UPDATE jobs SET ${assignments.join(', ')} WHERE id = ? AND ${WRITABLE}
-          RETURNING status, bytes`,
-    params: [...params, id, fence(token)]
-  })
-  return statements
+  params.push(id, fence(token))
+  const update = { sql: updateOf(which), params }
+  if (end === null) return [update]
+  const facts = JSON.stringify({ ...end, text: undefined })
+  return [{ sql: WRITE_END, params: [facts, text, id, fence(token)] }, update]
+}
+
+function updateOf(which: number): string {
+  const made = updates.get(which)
+  if (made !== undefined) return made
+  const assignments = ASSIGNMENTS.filter((_, place) => (which & (1 << place)) !== 0)
+  const sql = `UPDATE jobs SET ${['token = max(token, ?)', ...assignments].join(', ')}
+    WHERE id = ? AND ${WRITABLE} RETURNING status, bytes`
+  updates.set(which, sql)
+  return sql
 }
 
 function isFull(error: unknown): boolean {

@@ -34,11 +34,11 @@ const MIGRATIONS = [
     token INTEGER NOT NULL DEFAULT 0,
     bytes INTEGER NOT NULL,
     fixed TEXT NOT NULL,
-    progress TEXT
+    progress TEXT,
+    place TEXT
   ) STRICT;
   CREATE UNIQUE INDEX jobs_by_key ON jobs (expert, key) WHERE key IS NOT NULL;
-  CREATE INDEX jobs_by_change ON jobs (status, changed);
-  CREATE INDEX jobs_of_expert ON jobs (expert, status, changed);
+  CREATE INDEX jobs_by_change ON jobs (status, changed, expert);
 
   CREATE TABLE bodies (job INTEGER PRIMARY KEY, texts TEXT NOT NULL) STRICT;
   CREATE TABLE ends (job INTEGER PRIMARY KEY, facts TEXT NOT NULL, text TEXT) STRICT;
@@ -59,43 +59,14 @@ const MIGRATIONS = [
     DELETE FROM ends WHERE job = OLD.num;
     DELETE FROM items WHERE job = OLD.num;
   END;
-
-  CREATE TABLE line (
-    job TEXT PRIMARY KEY,
-    expert TEXT NOT NULL,
-    alone INTEGER NOT NULL,
-    priority REAL NOT NULL,
-    seq INTEGER NOT NULL,
-    not_before REAL NOT NULL,
-    token INTEGER NOT NULL,
-    lease_until REAL
-  ) STRICT, WITHOUT ROWID;
-  CREATE INDEX line_waiting ON line (expert, alone, priority DESC, seq, not_before)
-    WHERE lease_until IS NULL;
-  CREATE INDEX line_claimed ON line (lease_until) WHERE lease_until IS NOT NULL;
   `
 ]
 
-/** The file is this host's alone: who claimed from it before is gone, and what ran for it was lost. */
-const RECOVERY: Statement[] = [
-  { sql: 'UPDATE line SET lease_until = NULL WHERE lease_until IS NOT NULL' },
-  {
-    sql: `UPDATE jobs SET status = 'queued', started_at = NULL, progress = NULL
-          WHERE status = 'running'`
-  },
-  // A host may die between the record and its place in the line.
-  {
-    sql: `DELETE FROM line WHERE NOT EXISTS (
-            SELECT 1 FROM jobs WHERE id = line.job AND status = 'queued')`
-  },
-  {
-    sql: `INSERT INTO line (job, expert, alone, priority, seq, not_before, token)
-          SELECT id, expert, 0, priority,
-            (SELECT coalesce(max(seq), 0) FROM line) + row_number() OVER (ORDER BY num), 0, token
-          FROM jobs
-          WHERE status = 'queued' AND NOT EXISTS (SELECT 1 FROM line WHERE job = jobs.id)`
-  }
-]
+/** The file is this host's alone: what ran for the one before was lost. */
+const RECOVERY: Statement = {
+  sql: `UPDATE jobs SET status = 'queued', started_at = NULL, progress = NULL
+        WHERE status = 'running'`
+}
 
 /**
  * Opens the jobs of a file, or makes it. What was claimed or running when the host before ended waits
@@ -113,21 +84,17 @@ export async function openSqliteJobs(options: {
 }): Promise<SqliteJobs> {
   const { path, retention, log, maxBytes, now = Date.now } = options
   const store = await SqliteStore.open({ path, migrations: MIGRATIONS, log, maxBytes })
-  const run: SqliteStore['run'] = async (...statements) => {
-    try {
-      return await store.run(...statements)
-    } catch (error) {
-      throw withCode(error as Error)
-    }
-  }
+  const run: SqliteStore['run'] = (...statements) =>
+    store.run(...statements).catch((error) => {
+      throw withCode(error)
+    })
   try {
-    const [unclaimed, , orphaned, put] = await store.run(...RECOVERY)
+    const [lost] = await store.run(RECOVERY)
     const records = await SqliteJobRecords.open({ run, retention, now })
     const insist: SqliteStore['run'] = (...statements) => records.insist(...statements)
-    const dispatch = await SqliteDispatch.open({ run, insist, now })
-    const counts = { lost: unclaimed?.changes, unknown: orphaned?.changes, missing: put?.changes }
-    if (Object.values(counts).some((count) => count !== 0)) {
-      log.info({ path, ...counts }, 'jobs of the host before wait again')
+    const dispatch = await SqliteDispatch.open({ insist, now })
+    if (lost?.changes !== 0) {
+      log.info({ path, lost: lost?.changes }, 'jobs of the host before wait again')
     }
     return {
       records,

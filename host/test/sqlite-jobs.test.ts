@@ -128,7 +128,7 @@ t.test('a host that was killed loses no job, no end and no rank', async (t) => {
   )
   const again = claims.filter(({ jobId }) => claimed?.has(jobId))
   t.ok(again.length >= 10 && left.some((job) => job.attempts === 1), 'also those that were held')
-  t.ok(again.every(({ jobId, token }) => token > (claimed?.get(jobId) as number)))
+  t.ok(again.every(({ jobId, token }) => token > (running?.get(jobId) ?? 0)))
   const [first] = again as [Claim]
   t.equal(await records.patch(first.jobId, { attempts: 2 }, first.token), true)
 })
@@ -166,6 +166,29 @@ t.test('a claim of the host before is void, its job waits as it did', async (t) 
   )
   t.equal(await records.patch('a', { attempts: 9 }, claims[0]?.token), true)
   t.equal(await records.patch('a', { attempts: 9 }, a.token), false)
+})
+
+t.test('what was put back stands there after a start too', async (t) => {
+  const path = join(t.testdir(), 'jobs.sqlite')
+  const before = await open(t, path)
+  for (const id of ['a', 'b', 'c']) await before.add(id)
+  const [a, b] = (await before.dispatch.claim('places', 2)) as [Claim, Claim]
+  const notBefore = Date.now() + 3_600_000
+  await before.dispatch.release(b, { priority: 0 })
+  await before.dispatch.release(a, { priority: 0 })
+  await before.add('late')
+  const late = (await before.dispatch.claim('places', 4)).at(-1) as Claim
+  await before.dispatch.release(late, { priority: 9, notBefore })
+  await before.add('d')
+  await before.close()
+
+  const { dispatch } = await open(t, path)
+  const claims = await dispatch.claim('places', 10)
+  t.strictSame(
+    claims.map(({ jobId }) => jobId),
+    ['c', 'b', 'a', 'd']
+  )
+  t.strictSame(await dispatch.waiting(), new Map([['places', 1]]), 'and waits for its time')
 })
 
 t.test('records and line agree after a start, whatever was written before', async (t) => {
@@ -283,12 +306,11 @@ t.test('what can never be kept is refused, and its job can still end', async (t)
 })
 
 t.test('a store that is closed says so in the words of the host', async (t) => {
-  const { records, dispatch, close } = await open(t, join(t.testdir(), 'jobs.sqlite'))
+  const { records, close } = await open(t, join(t.testdir(), 'jobs.sqlite'))
   await close()
   const failed = { code: 'HOST_STORE_FAILED', message: /closed/, cause: { kind: 'closed' } }
   await t.rejects(records.get('a'), failed)
   await t.rejects(records.create(newJob('a', 1)), failed)
-  await t.rejects(dispatch.push('places', 'a', { priority: 0 }), failed)
 })
 
 function numberOf(id: string): number {
