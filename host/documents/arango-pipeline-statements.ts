@@ -130,7 +130,7 @@ export function pipelineListing(
  */
 export function update(
   key: string,
-  change: { fields: object; tasks: object; inputs: object },
+  change: { fields: object; tasks: object; claims: object; inputs: object },
   condition: UpdateCondition,
   movies?: { patches: readonly MoviePatch[]; replaced: readonly string[] }
 ): ArangoStatement {
@@ -141,6 +141,7 @@ export function update(
   const changed =
     'MERGE(@fields, ' +
     'LENGTH(@tasks) == 0 ? {} : { tasks: MERGE(IS_OBJECT(p.tasks) ? p.tasks : {}, @tasks) }, ' +
+    'LENGTH(@claims) == 0 ? {} : { claims: MERGE(IS_OBJECT(p.claims) ? p.claims : {}, @claims) }, ' +
     'LENGTH(@inputs) == 0 ? {} : { inputs: MERGE(IS_OBJECT(p.inputs) ? p.inputs : {}, @inputs) }'
   const bindVars = { ...PIPELINES, key, ...condition, ...change }
   if (movies === undefined) {

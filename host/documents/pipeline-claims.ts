@@ -16,10 +16,7 @@ export const TASK_LEASE_MS = 10 * 60_000
 const MOST_ATTEMPTS = 3
 const PAGE = 100
 
-/**
- * Claims of tasks by the experts of this host. A document's `claims` are written whole, so changes of them are made one
- * after the other here; a claim that another host's write took away is written again when it is renewed.
- */
+/** Claims of tasks by the experts of this host; changes of them are made one after the other. */
 export class PipelineClaims {
   readonly #pipelines: PipelineStore
   readonly #now: () => number
@@ -59,7 +56,7 @@ export class PipelineClaims {
         condition === undefined && before?.owner === owner && before.until > this.#now()
       const attempts = (before?.attempts ?? 0) + (isRenewed ? 0 : 1)
       const claim: TaskClaim = { owner, until: this.#now() + TASK_LEASE_MS, attempts }
-      return { tasks: { [task]: 'active' }, fields: { claims: withClaim(claims, task, claim) } }
+      return { tasks: { [task]: 'active' }, claims: { [task]: claim } }
     })
   }
 
@@ -68,8 +65,8 @@ export class PipelineClaims {
     return this.#write(id, undefined, (claims) => {
       const before = claimOf(claims, task)
       const mayAgain = status === 'fail' && before !== undefined && before.attempts < MOST_ATTEMPTS
-      const claim = mayAgain ? { ...before, until: this.#now() + TASK_LEASE_MS } : undefined
-      return { tasks: { [task]: status }, fields: { claims: withClaim(claims, task, claim) } }
+      const claim = mayAgain ? { ...before, until: this.#now() + TASK_LEASE_MS } : null
+      return { tasks: { [task]: status }, claims: { [task]: claim } }
     })
   }
 
@@ -79,7 +76,7 @@ export class PipelineClaims {
       const before = claimOf(claims, task)
       if (before === undefined) return {}
       const claim = { ...before, until: this.#now(), attempts: Math.max(0, before.attempts - 1) }
-      return { fields: { claims: withClaim(claims, task, claim) } }
+      return { claims: { [task]: claim } }
     })
   }
 
@@ -116,14 +113,4 @@ function claimOf(claims: DocumentFields, task: string): TaskClaim | undefined {
     until: typeof until === 'number' ? until : 0,
     attempts: typeof attempts === 'number' ? attempts : 0
   }
-}
-
-/** Made of entries: a task may be called like what every object has. */
-function withClaim(
-  claims: DocumentFields,
-  task: string,
-  claim: TaskClaim | undefined
-): DocumentFields {
-  const others = Object.entries(claims).filter(([name]) => name !== task)
-  return Object.fromEntries(claim === undefined ? others : [...others, [task, claim]])
 }

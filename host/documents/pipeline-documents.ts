@@ -29,6 +29,7 @@ export interface NewPipeline {
 export interface CheckedChange {
   fields: DocumentFields
   tasks: DocumentFields
+  claims: DocumentFields
   inputs: DocumentFields
   /** By whole id, without `_id` and `_key`. */
   movies: Map<string, DocumentFields>
@@ -124,10 +125,11 @@ export function checkedChange(change: PipelineChange): CheckedChange {
     throw hostError('HOST_DOCUMENT_INVALID', [`${name} of the change is no object`])
   }
   // The store gives a document these, and the others have a part of their own.
-  const { _id, _key, _rev, id, tasks, inputs, movies, ...fields } = part('fields')
+  const { _id, _key, _rev, id, tasks, claims, inputs, movies, ...fields } = part('fields')
   return {
     fields,
     tasks: part('tasks'),
+    claims: part('claims'),
     inputs: part('inputs'),
     movies: byWholeId(Object.entries(part('movies')), (_id, patch) => withoutIds(patch))
   }
@@ -136,7 +138,7 @@ export function checkedChange(change: PipelineChange): CheckedChange {
 /** The fields of a document, without `movies`, when a change was made. Neither argument is changed. */
 export function laidOver(fields: DocumentFields, change: CheckedChange): DocumentFields {
   const changed = { ...fields, ...change.fields }
-  for (const part of ['tasks', 'inputs'] as const) {
+  for (const part of ['tasks', 'claims', 'inputs'] as const) {
     // One that is empty must not repair what it does not touch.
     if (Object.keys(change[part]).length === 0) continue
     changed[part] = { ...objectOr(fields[part]), ...change[part] }

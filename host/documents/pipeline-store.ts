@@ -59,7 +59,7 @@ export type ItemChange = { claim: ItemClaim } & (
       finishedAt: number
       ran: ItemRun
     }
-  /** The lease holds for `leaseMs` more. */
+  /** The lease holds for `ITEM_LEASE_MS` more. */
   | { state: 'running' }
   /** Waits again as it did, not before that epoch millisecond; `attempts` as they count now. */
   | { state: 'ready'; notBefore: number | null; attempts: number }
@@ -79,10 +79,12 @@ export type ItemCounts = Record<ItemState, number>
 
 /** What is written into a pipeline's document: only what is named is touched. */
 export interface PipelineChange {
-  /** Fields beside `tasks`, `movies` and `inputs`; objects in them are replaced whole. */
+  /** Fields beside those below; objects in them are replaced whole. */
   fields?: DocumentFields
   /** Laid over `tasks`. */
   tasks?: Record<string, unknown>
+  /** Laid over `claims`, which says who has a task; null says that nobody has. */
+  claims?: Record<string, unknown>
   /** Laid over `inputs`, one expert's whole; an empty object changes nothing. */
   inputs?: DocumentFields
   /**

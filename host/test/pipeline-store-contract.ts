@@ -267,7 +267,8 @@ function changes(driver: string, open: OpenStores): void {
       tag: 'kept'
     })
     const changed = await pipelines.update('pipelines/p', {
-      fields: { status: 'running', claims: { b: { until: 2 } }, none: null },
+      fields: { status: 'running', none: null },
+      claims: { b: { until: 2 } },
       tasks: { a: 'active', b: 'success', c: null },
       inputs: { e: { k: 4 } },
       movies: {
@@ -282,7 +283,7 @@ function changes(driver: string, open: OpenStores): void {
       ...{ _id: 'pipelines/p', _key: 'p', id: 'p', tag: 'kept', none: null, status: 'running' },
       tasks: { a: 'active', b: 'success', c: null },
       inputs: { e: { k: 4 }, f: { n: 3 } },
-      claims: { b: { until: 2 } }
+      claims: { a: { until: 1 }, b: { until: 2 } }
     })
     const { movies, ...whole } = (await pipelines.get('p')) as StoredDocument
     t.strictSame(whole, changed)
@@ -386,7 +387,7 @@ function changes(driver: string, open: OpenStores): void {
           pipelines.update(
             'p',
             {
-              fields: { claims: { a: { owner, until: now + 10 } } },
+              claims: { a: { owner, until: now + 10 } },
               tasks: { a: 'active' },
               movies: { [`Movies/${now}-${owner}`]: {} }
             },

@@ -175,12 +175,13 @@ const FOUND =
 const CHANGED =
   'MERGE(@fields, ' +
   'LENGTH(@tasks) == 0 ? {} : { tasks: MERGE(IS_OBJECT(p.tasks) ? p.tasks : {}, @tasks) }, ' +
+  'LENGTH(@claims) == 0 ? {} : { claims: MERGE(IS_OBJECT(p.claims) ? p.claims : {}, @claims) }, ' +
   'LENGTH(@inputs) == 0 ? {} : { inputs: MERGE(IS_OBJECT(p.inputs) ? p.inputs : {}, @inputs) }'
 const THE_MOVIES = 'LET movies = IS_OBJECT(p.movies) ? p.movies : {} '
 const PATCHES =
   'LET patches = (FOR m IN @movies RETURN { [m.id]: HAS(movies, m.id) ? m.patch : ' +
   'MERGE({ _key: m.key, status: {} }, m.patch) }) '
-const CONDITION = 'key call anyStatus status anyTask task now fields tasks inputs'
+const CONDITION = 'key call anyStatus status anyTask task now fields tasks claims inputs'
 
 function meantBy(transaction, bind) {
   const { call, anyStatus, status, anyTask } = bind
@@ -191,8 +192,8 @@ function meantBy(transaction, bind) {
   })
 }
 
-function changed(p, { fields, tasks, inputs }) {
-  const parts = { tasks, inputs }
+function changed(p, { fields, tasks, claims, inputs }) {
+  const parts = { tasks, claims, inputs }
   const laid = Object.entries(parts)
     .filter(([, part]) => Object.keys(part).length > 0)
     .map(([name, part]) => ({ [name]: merge(isObject(p[name]) ? p[name] : {}, part) }))
