@@ -1,8 +1,8 @@
-import { openArangoStores } from './arango-stores.ts'
+import { openArangoStores } from './arango/arango-stores.ts'
 import type { ChangeStore } from './change-store.ts'
 import type { MovieStore } from './movie-store.ts'
 import type { PipelineStore } from './pipeline-store.ts'
-import { openSqliteStores } from './sqlite-stores.ts'
+import { openSqliteStores } from './sqlite/sqlite-stores.ts'
 import type { TokenStore } from './token-store.ts'
 
 /** Where movies, tokens and pipelines are kept, in one place for all. */

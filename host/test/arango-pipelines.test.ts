@@ -7,7 +7,7 @@ import { Database } from 'arangojs'
 import t, { type Test } from 'tap'
 import { openDocumentStores } from '../dist/documents/document-stores.js'
 import { createSilentLog } from '../dist/observe/log.js'
-import type { ArangoOptions } from '../documents/arango-connection.ts'
+import type { ArangoOptions } from '../documents/arango/arango-connection.ts'
 import {
   ITEM_LEASE_MS,
   type ItemChange,

@@ -1,14 +1,14 @@
-import { type HostError, hostError } from '../errors.ts'
-import type { Logger } from '../observe/log.ts'
+import { type HostError, hostError } from '../../errors.ts'
+import type { Logger } from '../../observe/log.ts'
 import {
   type Row,
   SqliteStore,
   type SqlValue,
   type Statement,
   StoreError
-} from '../sqlite/sqlite-store.ts'
+} from '../../sqlite/sqlite-store.ts'
+import type { DocumentFields, StoredDocument } from '../stored-document.ts'
 import { documentMigrations } from './sqlite-migrations.ts'
-import type { DocumentFields, StoredDocument } from './stored-document.ts'
 
 /** One document to be written: which keys must be looked at, and what is written when they are known. */
 export interface DocumentChange {

@@ -1,13 +1,13 @@
 import type { ImageToken, TokenRecord } from '@nebula-experts/sdk'
-import { chooseKey } from './choose-key.ts'
-import { inGroups } from './in-groups.ts'
-import { mergeDocuments } from './merge-documents.ts'
-import { pageOf, pageStart } from './page.ts'
+import { chooseKey } from '../choose-key.ts'
+import { inGroups } from '../in-groups.ts'
+import { mergeDocuments } from '../merge-documents.ts'
+import { pageOf, pageStart } from '../page.ts'
+import { collectionNames } from '../stored-document.ts'
+import { type PlannedDocument, planImageTokens, planTokens } from '../token-documents.ts'
+import { tokenFilter } from '../token-query.ts'
+import type { TokenQuery, TokenStore } from '../token-store.ts'
 import type { DocumentChange, SqliteDocuments } from './sqlite-documents.ts'
-import { collectionNames } from './stored-document.ts'
-import { type PlannedDocument, planImageTokens, planTokens } from './token-documents.ts'
-import { tokenFilter } from './token-query.ts'
-import type { TokenQuery, TokenStore } from './token-store.ts'
 
 /** Tokens in an SQLite file. */
 export class SqliteTokens implements TokenStore {

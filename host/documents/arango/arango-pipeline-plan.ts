@@ -1,4 +1,4 @@
-import type { ItemState, PlannedTask } from './pipeline-store.ts'
+import type { ItemState, PlannedTask } from '../pipeline-store.ts'
 
 /** What becomes of a blocked item. */
 export interface Verdict {

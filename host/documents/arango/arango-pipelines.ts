@@ -1,4 +1,26 @@
-import { HostError, hostError } from '../errors.ts'
+import { HostError, hostError } from '../../errors.ts'
+import { keyIn } from '../document-key.ts'
+import { pageOf, pageStart } from '../page.ts'
+import {
+  checkedChange,
+  checkPlan,
+  moviesIn,
+  newPipeline,
+  tasksWithStatus,
+  withStates
+} from '../pipeline-documents.ts'
+import type {
+  ItemChange,
+  ItemQuery,
+  ItemState,
+  PipelineChange,
+  PipelineCondition,
+  PipelineItem,
+  PipelineQuery,
+  PipelineStore,
+  PlannedTask
+} from '../pipeline-store.ts'
+import { collectionNames, type DocumentFields, type StoredDocument } from '../stored-document.ts'
 import type { ArangoDocuments } from './arango-documents.ts'
 import { itemListing } from './arango-pipeline-item-statements.ts'
 import { ArangoPipelineItems } from './arango-pipeline-items.ts'
@@ -16,28 +38,6 @@ import {
   update,
   wholeDocument
 } from './arango-pipeline-statements.ts'
-import { keyIn } from './document-key.ts'
-import { pageOf, pageStart } from './page.ts'
-import {
-  checkedChange,
-  checkPlan,
-  moviesIn,
-  newPipeline,
-  tasksWithStatus,
-  withStates
-} from './pipeline-documents.ts'
-import type {
-  ItemChange,
-  ItemQuery,
-  ItemState,
-  PipelineChange,
-  PipelineCondition,
-  PipelineItem,
-  PipelineQuery,
-  PipelineStore,
-  PlannedTask
-} from './pipeline-store.ts'
-import { collectionNames, type DocumentFields, type StoredDocument } from './stored-document.ts'
 
 const COLLECTION = collectionNames.pipelines
 /** Movies that are added to an order later stand behind those of the document as it was created. */

@@ -1,17 +1,17 @@
-import { hostError } from '../errors.ts'
-import { type ArangoDocuments, arangoErrors, type Outcome, refusal } from './arango-documents.ts'
-import { type ArangoFilter, listing, sceneDocuments } from './arango-statements.ts'
-import { askedKey, keyIn } from './document-key.ts'
-import type { MovieQuery, MovieStore } from './movie-store.ts'
-import { pageOf, pageStart } from './page.ts'
-import { checkCollectionName, layered, MAX_SCENE_DOCUMENTS } from './scene-of.ts'
+import { hostError } from '../../errors.ts'
+import { askedKey, keyIn } from '../document-key.ts'
+import type { MovieQuery, MovieStore } from '../movie-store.ts'
+import { pageOf, pageStart } from '../page.ts'
+import { checkCollectionName, layered, MAX_SCENE_DOCUMENTS } from '../scene-of.ts'
 import {
   collectionNames,
   type DocumentFields,
   fieldsOf,
   type StoredDocument
-} from './stored-document.ts'
-import { movieIdOf } from './token-documents.ts'
+} from '../stored-document.ts'
+import { movieIdOf } from '../token-documents.ts'
+import { type ArangoDocuments, arangoErrors, type Outcome, refusal } from './arango-documents.ts'
+import { type ArangoFilter, listing, sceneDocuments } from './arango-statements.ts'
 
 const COLLECTION = collectionNames.movies
 

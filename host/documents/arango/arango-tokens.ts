@@ -1,13 +1,13 @@
 import type { ImageToken, TokenRecord } from '@nebula-experts/sdk'
+import { chooseKey } from '../choose-key.ts'
+import { inGroups } from '../in-groups.ts'
+import { pageOf, pageStart } from '../page.ts'
+import { collectionNames, type DocumentFields, type StoredDocument } from '../stored-document.ts'
+import { type PlannedDocument, planImageTokens, planTokens } from '../token-documents.ts'
+import { tokenFilter } from '../token-query.ts'
+import type { TokenQuery, TokenStore } from '../token-store.ts'
 import { type ArangoDocuments, arangoErrors, type Outcome, refusal } from './arango-documents.ts'
 import { listing } from './arango-statements.ts'
-import { chooseKey } from './choose-key.ts'
-import { inGroups } from './in-groups.ts'
-import { pageOf, pageStart } from './page.ts'
-import { collectionNames, type DocumentFields, type StoredDocument } from './stored-document.ts'
-import { type PlannedDocument, planImageTokens, planTokens } from './token-documents.ts'
-import { tokenFilter } from './token-query.ts'
-import type { TokenQuery, TokenStore } from './token-store.ts'
 
 /** Tokens in ArangoDB. */
 export class ArangoTokens implements TokenStore {

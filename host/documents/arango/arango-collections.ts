@@ -1,4 +1,4 @@
-import { collectionNames } from './stored-document.ts'
+import { collectionNames } from '../stored-document.ts'
 
 /** A collection that is made when it is missing, with the fields of each of its persistent indexes. */
 export interface ArangoCollection {

@@ -1,4 +1,4 @@
-import type { Row, Statement } from '../sqlite/sqlite-store.ts'
+import type { Row, Statement } from '../../sqlite/sqlite-store.ts'
 import {
   type CheckedChange,
   changedMovie,
@@ -6,11 +6,11 @@ import {
   holds,
   laidOver,
   tasksWithStatus
-} from './pipeline-documents.ts'
-import type { PipelineChange, PipelineCondition } from './pipeline-store.ts'
+} from '../pipeline-documents.ts'
+import type { PipelineChange, PipelineCondition } from '../pipeline-store.ts'
+import { collectionNames, type DocumentFields, type StoredDocument } from '../stored-document.ts'
 import { documentOf, type SqliteDocuments } from './sqlite-documents.ts'
 import { type MovieRow, PIPELINE_NUM, writeMovies } from './sqlite-pipeline-statements.ts'
-import { collectionNames, type DocumentFields, type StoredDocument } from './stored-document.ts'
 
 type Outcome = StoredDocument | undefined | null
 

@@ -1,7 +1,7 @@
-import type { ChangeStore } from './change-store.ts'
-import { COUNTERS_KEY, counterName, raised } from './counters.ts'
+import type { ChangeStore } from '../change-store.ts'
+import { COUNTERS_KEY, counterName, raised } from '../counters.ts'
+import { collectionNames, type StoredDocument } from '../stored-document.ts'
 import { type DocumentChange, documentOf, type SqliteDocuments } from './sqlite-documents.ts'
-import { collectionNames, type StoredDocument } from './stored-document.ts'
 
 const COLLECTION = collectionNames.changes
 const PAGE = 1000

@@ -1,6 +1,6 @@
-import type { Row, Statement } from '../sqlite/sqlite-store.ts'
-import { noItems } from './pipeline-documents.ts'
-import type { ItemCounts, ItemState, PlannedTask } from './pipeline-store.ts'
+import type { Row, Statement } from '../../sqlite/sqlite-store.ts'
+import { noItems } from '../pipeline-documents.ts'
+import type { ItemCounts, ItemState, PlannedTask } from '../pipeline-store.ts'
 import type { SqliteDocuments } from './sqlite-documents.ts'
 import { entrySucceeded, PIPELINE_NUM, unblock } from './sqlite-pipeline-statements.ts'
 

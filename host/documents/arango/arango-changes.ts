@@ -1,8 +1,8 @@
+import type { ChangeStore } from '../change-store.ts'
+import { COUNTERS_KEY, counterName, raised } from '../counters.ts'
+import { collectionNames, type StoredDocument } from '../stored-document.ts'
 import { type ArangoDocuments, arangoErrors, type Outcome, refusal } from './arango-documents.ts'
 import { listing } from './arango-statements.ts'
-import type { ChangeStore } from './change-store.ts'
-import { COUNTERS_KEY, counterName, raised } from './counters.ts'
-import { collectionNames, type StoredDocument } from './stored-document.ts'
 
 const COLLECTION = collectionNames.changes
 const PAGE = 1000

@@ -1,7 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { Database } from 'arangojs'
-import { type HostError, hostError } from '../errors.ts'
-import type { Logger } from '../observe/log.ts'
+import { type HostError, hostError } from '../../errors.ts'
+import type { Logger } from '../../observe/log.ts'
 import { type ArangoCollection, arangoCollections } from './arango-collections.ts'
 import { ArangoTrouble, troubleOf } from './arango-trouble.ts'
 

@@ -1,8 +1,8 @@
-import { hostError } from '../errors.ts'
-import type { Row, SqlValue, Statement } from '../sqlite/sqlite-store.ts'
-import { keyIn } from './document-key.ts'
-import { pageOf, pageStart } from './page.ts'
-import { checkPlan, newPipeline, withStates } from './pipeline-documents.ts'
+import { hostError } from '../../errors.ts'
+import type { Row, SqlValue, Statement } from '../../sqlite/sqlite-store.ts'
+import { keyIn } from '../document-key.ts'
+import { pageOf, pageStart } from '../page.ts'
+import { checkPlan, newPipeline, withStates } from '../pipeline-documents.ts'
 import type {
   ItemChange,
   ItemClaim,
@@ -13,14 +13,14 @@ import type {
   PipelineQuery,
   PipelineStore,
   PlannedTask
-} from './pipeline-store.ts'
+} from '../pipeline-store.ts'
+import { collectionNames, type DocumentFields, type StoredDocument } from '../stored-document.ts'
 import { documentOf, type SqliteDocuments } from './sqlite-documents.ts'
 import { SqlitePipelineChanges } from './sqlite-pipeline-changes.ts'
 import { SqlitePipelineClaims } from './sqlite-pipeline-claims.ts'
 import { listItems } from './sqlite-pipeline-items.ts'
 import { SqlitePipelineReconcile } from './sqlite-pipeline-reconcile.ts'
 import { type MovieRow, writeMovies } from './sqlite-pipeline-statements.ts'
-import { collectionNames, type DocumentFields, type StoredDocument } from './stored-document.ts'
 
 const COLLECTION = collectionNames.pipelines
 /** Movies that are read or written in one step: the file's thread answers others between two. */

@@ -1,15 +1,15 @@
-import { HostError } from '../errors.ts'
-import type { ArangoDocuments } from './arango-documents.ts'
-import { claiming, recording } from './arango-pipeline-item-statements.ts'
-import type { ArangoPipelineItems } from './arango-pipeline-items.ts'
-import { callId, itemKey, NUL, placesOf } from './arango-pipeline-keys.ts'
-import { keptExtraParams, keptReason } from './pipeline-documents.ts'
+import { HostError } from '../../errors.ts'
+import { keptExtraParams, keptReason } from '../pipeline-documents.ts'
 import {
   ITEM_LEASE_MS,
   type ItemChange,
   type ItemClaim,
   type PlannedTask
-} from './pipeline-store.ts'
+} from '../pipeline-store.ts'
+import type { ArangoDocuments } from './arango-documents.ts'
+import { claiming, recording } from './arango-pipeline-item-statements.ts'
+import type { ArangoPipelineItems } from './arango-pipeline-items.ts'
+import { callId, itemKey, NUL, placesOf } from './arango-pipeline-keys.ts'
 
 /** A change on its way into a statement. */
 interface Planned {

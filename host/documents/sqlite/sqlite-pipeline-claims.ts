@@ -1,12 +1,12 @@
 import { randomBytes } from 'node:crypto'
-import type { Row, Statement } from '../sqlite/sqlite-store.ts'
-import { keptExtraParams, keptReason } from './pipeline-documents.ts'
+import type { Row, Statement } from '../../sqlite/sqlite-store.ts'
+import { keptExtraParams, keptReason } from '../pipeline-documents.ts'
 import {
   ITEM_LEASE_MS,
   type ItemChange,
   type ItemClaim,
   type PlannedTask
-} from './pipeline-store.ts'
+} from '../pipeline-store.ts'
 import type { SqliteDocuments } from './sqlite-documents.ts'
 import {
   entrySucceeded,

@@ -1,7 +1,7 @@
-import { hostError } from '../errors.ts'
-import type { Row, Statement } from '../sqlite/sqlite-store.ts'
-import { pageStart } from './page.ts'
-import type { ItemQuery, ItemState, PipelineItem } from './pipeline-store.ts'
+import { hostError } from '../../errors.ts'
+import type { Row, Statement } from '../../sqlite/sqlite-store.ts'
+import { pageStart } from '../page.ts'
+import type { ItemQuery, ItemState, PipelineItem } from '../pipeline-store.ts'
 import type { SqliteDocuments } from './sqlite-documents.ts'
 import { type ItemRow, PIPELINE_NUM } from './sqlite-pipeline-statements.ts'
 

@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto'
-import type { ItemPlace } from './pipeline-store.ts'
+import type { ItemPlace } from '../pipeline-store.ts'
 
 const KEY_LENGTH = 32
 const SEQ_DIGITS = 16

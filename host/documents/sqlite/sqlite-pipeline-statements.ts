@@ -1,5 +1,5 @@
-import type { Statement } from '../sqlite/sqlite-store.ts'
-import type { DocumentFields } from './stored-document.ts'
+import type { Statement } from '../../sqlite/sqlite-store.ts'
+import type { DocumentFields } from '../stored-document.ts'
 
 /** Number of the pipeline with the key that is its parameter. */
 export const PIPELINE_NUM = '(SELECT num FROM pipelines WHERE key = ?)'

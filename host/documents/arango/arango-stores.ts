@@ -1,10 +1,10 @@
+import type { DocumentStores } from '../document-stores.ts'
 import { ArangoChanges } from './arango-changes.ts'
 import { ArangoConnection, type ArangoOptions } from './arango-connection.ts'
 import { ArangoDocuments } from './arango-documents.ts'
 import { ArangoMovies } from './arango-movies.ts'
 import { ArangoPipelines } from './arango-pipelines.ts'
 import { ArangoTokens } from './arango-tokens.ts'
-import type { DocumentStores } from './document-stores.ts'
 
 /**
  * Connects to an ArangoDB server, whose collections other tools may use too.

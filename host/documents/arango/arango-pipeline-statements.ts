@@ -1,5 +1,5 @@
+import { collectionNames, type DocumentFields } from '../stored-document.ts'
 import type { ArangoStatement } from './arango-statements.ts'
-import { collectionNames, type DocumentFields } from './stored-document.ts'
 
 /** What is laid over a movie's entry in a document; `key` is its `_key` when the document has none. */
 export interface MoviePatch {

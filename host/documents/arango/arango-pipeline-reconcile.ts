@@ -1,3 +1,6 @@
+import { hasSucceeded, moviesIn, noItems, objectOr, shownState } from '../pipeline-documents.ts'
+import type { ItemCounts, ItemPlace, ItemState, PlannedTask } from '../pipeline-store.ts'
+import type { DocumentFields, StoredDocument } from '../stored-document.ts'
 import type { ArangoDocuments } from './arango-documents.ts'
 import {
   addItems,
@@ -16,9 +19,6 @@ import {
 import { itemKey, placeOf, placesOf, seqIn } from './arango-pipeline-keys.ts'
 import { judge } from './arango-pipeline-plan.ts'
 import { fold, head, moviePatches } from './arango-pipeline-statements.ts'
-import { hasSucceeded, moviesIn, noItems, objectOr, shownState } from './pipeline-documents.ts'
-import type { ItemCounts, ItemPlace, ItemState, PlannedTask } from './pipeline-store.ts'
-import type { DocumentFields, StoredDocument } from './stored-document.ts'
 
 /** A pipeline as it stands before it is reconciled. */
 interface Head {

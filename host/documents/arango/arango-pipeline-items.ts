@@ -1,10 +1,10 @@
+import { hasSucceeded, moviesIn } from '../pipeline-documents.ts'
+import type { ItemPlace, ItemState, PlannedTask } from '../pipeline-store.ts'
 import type { ArangoDocuments } from './arango-documents.ts'
 import { itemsOfKeys, openItems, takeDone } from './arango-pipeline-item-statements.ts'
 import { itemKey } from './arango-pipeline-keys.ts'
 import { dependents, judge, type Verdict } from './arango-pipeline-plan.ts'
 import { fold, moviePatches, moviesList, statuses } from './arango-pipeline-statements.ts'
-import { hasSucceeded, moviesIn } from './pipeline-documents.ts'
-import type { ItemPlace, ItemState, PlannedTask } from './pipeline-store.ts'
 
 /** Movie, task, state and place, as the statements give them. */
 export type ItemRow = [string, string, ItemState, string]

@@ -1,9 +1,9 @@
 import type { Database } from 'arangojs'
-import { hostError } from '../errors.ts'
+import { hostError } from '../../errors.ts'
+import type { DocumentFields, StoredDocument } from '../stored-document.ts'
 import type { ArangoConnection } from './arango-connection.ts'
 import type { ArangoStatement } from './arango-statements.ts'
 import { ArangoTrouble } from './arango-trouble.ts'
-import type { DocumentFields, StoredDocument } from './stored-document.ts'
 
 /** What became of one document of a request: as it is now, or the server's number of the error. */
 export type Outcome =

@@ -1,5 +1,5 @@
+import { collectionNames } from '../stored-document.ts'
 import type { ArangoStatement } from './arango-statements.ts'
-import { collectionNames } from './stored-document.ts'
 
 const ITEMS = { '@items': collectionNames.pipelineItems }
 
