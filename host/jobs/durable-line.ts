@@ -5,6 +5,7 @@ import type { Expert } from '../registry/expert.ts'
 import type { WireError } from '../runtime/messages.ts'
 import { wireError } from '../runtime/wire-error.ts'
 import { type Claim, type Dispatch, LEASE_MS } from './dispatch.ts'
+import { ExpertRoom, SHORT_RUN_MS } from './expert-room.ts'
 import { failure, type Job, type JobEnd } from './job.ts'
 import type { JobJournal } from './job-journal.ts'
 import { beginWork, isTakenBack, type Work, type WorkOutcome } from './work.ts'
@@ -30,12 +31,6 @@ export interface DurableLineOptions {
   log: Logger
 }
 
-/** Short runs are claimed ahead of their turn, by as many as an expert does in this time. */
-const CLAIM_AHEAD_MS = 20
-const MOST_AHEAD = 256
-/** What is claimed ahead is claimed in so many parts: while one is read, others run or are written. */
-const PARTS = 4
-const SHORT_RUN_MS = 2
 /** First wait of a job whose process was lost, milliseconds; each further one is four times as long. */
 const BACK_OFF_MS = 500
 const MOST_BACK_OFF_MS = 60_000
@@ -55,7 +50,7 @@ const SWEEP_MS = 1000
 export class DurableLine {
   readonly #options: DurableLineOptions
   readonly #held = new Map<string, Held>()
-  readonly #heldBy = new Map<string, number>()
+  readonly #room = new ExpertRoom()
   /** Experts for which a claim is under way; true when there may be more to claim after it. */
   readonly #claiming = new Map<string, boolean>()
   /** Since when jobs wait for an expert that does not serve. */
@@ -81,8 +76,8 @@ export class DurableLine {
       return
     }
     if (!expert.isServing || this.#closed.signal.aborted) return
-    const limit = this.#wanted(expert)
-    if (limit <= 0) return
+    const limit = this.#room.of(expert)
+    if (limit === 0) return
     this.#claiming.set(name, false)
     void this.#claim(expert, limit).then((claimed) => {
       const again = this.#claiming.get(name) === true || claimed === limit
@@ -106,19 +101,6 @@ export class DurableLine {
     await Promise.all(this.#ending)
   }
 
-  /** How many to claim now. One by one, those that are claimed ahead would cost a claim each. */
-  #wanted(expert: Expert): number {
-    const { slots, meanRunMs } = expert
-    const ahead =
-      meanRunMs < SHORT_RUN_MS
-        ? Math.min(MOST_AHEAD, Math.floor((slots * CLAIM_AHEAD_MS) / Math.max(meanRunMs, 0.01)))
-        : 0
-    const room = slots + ahead - (this.#heldBy.get(expert.name) ?? 0)
-    if (ahead === 0) return room
-    const part = Math.ceil((slots + ahead) / PARTS)
-    return room < part ? 0 : part
-  }
-
   /** @returns how many it got. Never rejects. */
   async #claim(expert: Expert, limit: number): Promise<number> {
     const { journal, dispatch, log } = this.#options
@@ -128,7 +110,7 @@ export class DurableLine {
       if (Date.now() - this.#renewedAt > LEASE_MS / 2) await this.#renew()
       const claims = await dispatch.claim(name, limit)
       if (claims.length === 0) return 0
-      this.#heldBy.set(name, (this.#heldBy.get(name) ?? 0) + claims.length)
+      this.#room.take(name, claims.length)
       const jobs = journal.records.getMany(claims.map((claim) => claim.jobId))
       for (const claim of claims) {
         const ending = this.#see(expert, claim, jobs).finally(() => this.#ending.delete(ending))
@@ -156,7 +138,7 @@ export class DurableLine {
         this.#held.delete(claim.jobId)
         this.#options.journal.leave(claim.jobId)
       }
-      this.#heldBy.set(expert.name, (this.#heldBy.get(expert.name) ?? 1) - 1)
+      this.#room.giveBack(expert.name)
       this.pump(expert)
     }
   }

@@ -3,8 +3,10 @@ import type { Expert } from '../registry/expert.ts'
 /** Short runs are claimed ahead of their turn, by as many as an expert does in this time. */
 const CLAIM_AHEAD_MS = 20
 const MOST_AHEAD = 256
+/** What is claimed ahead is claimed in so many parts: while one is read, others run or are written. */
+const PARTS = 4
 /** What a process that has not run anything yet is taken for: nothing is claimed ahead for it. */
-const SHORT_RUN_MS = 2
+export const SHORT_RUN_MS = 2
 /** Up to here the store's answer takes long beside a run, so that one a slot is claimed ahead. */
 const LONG_RUN_MS = 50
 
@@ -12,9 +14,13 @@ const LONG_RUN_MS = 50
 export class ExpertRoom {
   readonly #held = new Map<string, number>()
 
-  /** How many runs more an expert can be given now. */
+  /** How many runs to claim for an expert now. One by one, those that are claimed ahead would cost a claim each. */
   of(expert: Expert): number {
-    return expert.slots + aheadOf(expert) - (this.#held.get(expert.name) ?? 0)
+    const ahead = aheadOf(expert)
+    const room = expert.slots + ahead - (this.#held.get(expert.name) ?? 0)
+    if (ahead === 0) return Math.max(0, room)
+    const part = Math.ceil((expert.slots + ahead) / PARTS)
+    return room < part ? 0 : part
   }
 
   take(expert: string, count = 1): void {
