@@ -344,5 +344,7 @@ function viewProgress({ _key, status, tasks, counts }: StoredDocument): Pipeline
 }
 
 function unknown(id: string) {
-  return hostError('HOST_DOCUMENT_UNKNOWN', [id.slice(0, 100)])
+  return hostError('HOST_DOCUMENT_UNKNOWN', [
+    `pipelines/${id.replace(/^pipelines\//, '').slice(0, 100)}`
+  ])
 }
