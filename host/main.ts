@@ -1,7 +1,8 @@
 import { parseArgs } from 'node:util'
+import { create } from './cli/create.ts'
 import { doctor } from './cli/doctor.ts'
 import { EXIT_USAGE } from './cli/exit-codes.ts'
-import { type ManageCommand, manage, manageCommands } from './cli/manage.ts'
+import { manage, manageCommands } from './cli/manage.ts'
 import { runPipelineFile } from './cli/pipeline.ts'
 import { serve } from './cli/serve.ts'
 
@@ -9,6 +10,7 @@ const USAGE = `Usage: nebula-experts COMMAND
 
   serve                   serve every plugin of the plugin folders, or those that EXPERT_PLUGINS names
   serve FOLDER…           serve these packages alone
+  create NAME             write plugins/NAME: an expert with its test, which a running host serves at once
   doctor FOLDER           start a package in a host of its own and say what is wrong with it
   doctor --chaos FOLDER   the same, then kill, hang and flood it, and say how it recovers
   pipeline run FILE.json [--url URL]
@@ -18,6 +20,41 @@ const USAGE = `Usage: nebula-experts COMMAND
 
 Configuration: experts.config.json and environment variables; see the README.
 `
+
+interface Options {
+  help?: boolean | undefined
+  chaos?: boolean | undefined
+  url?: string | undefined
+}
+
+/** A command's work, or what it wants when its words are not that. */
+type Command = (words: string[], options: Options) => Promise<void> | string
+
+const commands = new Map<string, Command>([
+  ['serve', (folders) => serve(folders)],
+  [
+    'create',
+    ([name, ...more]) =>
+      name === undefined || more.length > 0 ? 'the name of the new expert' : create(name)
+  ],
+  [
+    'doctor',
+    ([folder], { chaos = false }) =>
+      folder === undefined ? 'the folder of a package' : doctor(folder, { chaos })
+  ],
+  [
+    'pipeline',
+    ([verb, file, ...more], { url }) =>
+      verb !== 'run' || file === undefined || more.length > 0
+        ? 'run FILE.json'
+        : runPipelineFile(file, url)
+  ],
+  ...manageCommands.map((command): [string, Command] => [
+    command,
+    ([name], { url = 'http://127.0.0.1:8000' }) =>
+      name === undefined ? 'the name of an expert' : manage(command, name, url)
+  ])
+])
 
 await main()
 
@@ -30,19 +67,15 @@ async function main(): Promise<void> {
     return
   }
   const { values, positionals } = parsed
-  const [command = 'serve', ...words] = positionals
+  const [name = 'serve', ...words] = positionals
+  const command = commands.get(name)
   if (values.help === true) process.stdout.write(USAGE)
-  else if (command === 'serve') await serve(words)
-  else if (command === 'doctor' && words[0] !== undefined) {
-    await doctor(words[0], { chaos: values.chaos === true })
-  } else if (command === 'doctor') misuse('doctor wants the folder of a package')
-  else if (command === 'pipeline') {
-    if (words[0] === 'run' && words.length === 2)
-      await runPipelineFile(words[1] as string, values.url)
-    else misuse('pipeline wants: run FILE.json')
-  } else if (!isManageCommand(command)) misuse(`There is no command '${command}'`)
-  else if (words[0] === undefined) misuse(`${command} wants the name of an expert`)
-  else await manage(command, words[0], values.url ?? 'http://127.0.0.1:8000')
+  else if (command === undefined) misuse(`There is no command '${name}'`)
+  else {
+    const work = command(words, values)
+    if (typeof work === 'string') misuse(`${name} wants ${work}`)
+    else await work
+  }
 }
 
 function parse() {
@@ -54,10 +87,6 @@ function parse() {
       url: { type: 'string' }
     }
   })
-}
-
-function isManageCommand(word: string): word is ManageCommand {
-  return (manageCommands as readonly string[]).includes(word)
 }
 
 function misuse(message: string): void {
