@@ -91,9 +91,9 @@ export async function answerJob(call: RouteCall, jobs: JobService, asked: AskedJ
   else throw hostError('HOST_WAIT_TIMEOUT', [patience / 1000], { extra: { jobId: id } })
 }
 
-async function sendAnswer(call: RouteCall, asked: AskedJob, answer: Answer): Promise<void> {
-  if (answer.ok) await asked.send(answer)
-  else sendRunError(call, answer, asked.showsJob || answer.isLate)
+function sendAnswer(call: RouteCall, asked: AskedJob, answer: Answer): void | Promise<void> {
+  if (answer.ok) return asked.send(answer)
+  sendRunError(call, answer, asked.showsJob || answer.isLate)
 }
 
 /** @throws InvalidRequest for a key that is empty or too long */

@@ -45,7 +45,7 @@ export function handle(work: (call: RouteCall) => void | Promise<void>) {
         }
         // It may have gone while its request was read or its job was written down.
         if (reply.raw.destroyed) look()
-        else reply.raw.once('close', look)
+        else reply.raw.on('close', look)
       }
     }
     try {

@@ -30,7 +30,7 @@ const undecodable: JsonBody = { undecodable: true }
  * No bytes at all are no body: that is for the caller to see before. A body of `null` is the value
  * `null`, which FastAPI counts as no body.
  */
-export function parseJsonBody(bytes: Uint8Array): JsonBody {
+export function parseJsonBody(bytes: Buffer): JsonBody {
   const text = jsonText(bytes)
   if (text === undefined) return undecodable
   try {

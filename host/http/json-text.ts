@@ -8,13 +8,17 @@ type Decode = (bytes: Buffer) => string | undefined
  *
  * @returns undefined when the bytes are no text in that encoding
  */
-export function jsonText(bytes: Uint8Array): string | undefined {
+export function jsonText(bytes: Buffer): string | undefined {
   const { decode, mark } = detectEncoding(bytes)
-  return decode(Buffer.from(bytes.buffer, bytes.byteOffset + mark, bytes.length - mark))
+  return decode(mark === 0 ? bytes : bytes.subarray(mark))
 }
 
 function detectEncoding(bytes: Uint8Array): { decode: Decode; mark: number } {
-  const [a, b, c, d] = bytes
+  // Not taken apart as a list: that walks an iterator, on every call.
+  const a = bytes[0]
+  const b = bytes[1]
+  const c = bytes[2]
+  const d = bytes[3]
   // UTF-32 first: its little-endian mark begins with that of UTF-16.
   if (a === 0 && b === 0 && c === 0xfe && d === 0xff) return { decode: utf32('BE'), mark: 4 }
   if (a === 0xff && b === 0xfe && c === 0 && d === 0) return { decode: utf32('LE'), mark: 4 }

@@ -14,7 +14,9 @@ const JSON_TYPE = /^\s*application\/([\w.!#$&^-]+\+)?json\s*(;|$)/i
 export function readBody(request: IncomingMessage, bytes: unknown): unknown {
   if (!Buffer.isBuffer(bytes) || bytes.length === 0) return undefined
   const type = request.headers['content-type']
-  if (type !== undefined && !JSON_TYPE.test(type)) return bytes.toString('utf8')
+  if (type !== undefined && type !== 'application/json' && !JSON_TYPE.test(type)) {
+    return bytes.toString('utf8')
+  }
   const parsed = parseJsonBody(bytes)
   if ('undecodable' in parsed) throw hostError('HOST_BODY_UNDECODABLE', [])
   if (parsed.issues !== undefined) throw new InvalidRequest(parsed.issues)

@@ -85,5 +85,5 @@ export function answerOf(jobId: string, end: JobEnd | WorkOutcome): Answer {
     return { ok: false, jobId, error, isLate: false }
   }
   const { text, head, fileError } = end
-  return { ok: true, jobId, text, head, ...(fileError && { fileError }) }
+  return fileError ? { ok: true, jobId, text, head, fileError } : { ok: true, jobId, text, head }
 }

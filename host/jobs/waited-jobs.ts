@@ -63,17 +63,21 @@ export class WaitedJobs {
         request.onEnd?.()
       })
     }
-    const { isList, output, expert } = request
-    const delivered = { id, isList, output, expert: expert.name }
-    let outcome = work.outcome
+    let ending = work.outcome
     if (request.output != null) {
-      outcome = outcome.then((ended) => this.#results.deliver(delivered, ended))
+      const { isList, output, expert } = request
+      const delivered = { id, isList, output, expert: expert.name }
+      ending = ending.then((ended) => this.#results.deliver(delivered, ended))
     }
     if (job !== null) {
       this.#recorded.set(id, work)
-      outcome = outcome.then((ended) => this.#keep(id, ended))
+      ending = ending.then((ended) => this.#keep(id, ended))
     }
-    return this.#wait(id, request, job, work, outcome)
+    const outcome = await within(ending, this.#maxWaitMs)
+    if (outcome !== null) return answerOf(id, outcome)
+    if (job === null) await this.#keepLate(id, request, work, ending)
+    const error = wireError('HOST_WAIT_TIMEOUT', [this.#maxWaitMs / 1000])
+    return { ok: false, jobId: id, error, isLate: true }
   }
 
   /** Ends a job for `end`; false when it is none of these, or has ended. */
@@ -108,22 +112,6 @@ export class WaitedJobs {
       onProgress: (fraction, note) => journal.progress(id, { fraction, note }),
       onLog: (line) => journal.logged(id, line)
     })
-  }
-
-  async #wait(
-    id: string,
-    request: WaitedRequest,
-    job: Job | null,
-    work: Work,
-    ending: Promise<WorkOutcome>
-  ): Promise<Answer> {
-    const outcome = await within(ending, this.#maxWaitMs)
-    if (outcome !== null) {
-      return answerOf(id, outcome)
-    }
-    if (job === null) await this.#keepLate(id, request, work, ending)
-    const error = wireError('HOST_WAIT_TIMEOUT', [this.#maxWaitMs / 1000])
-    return { ok: false, jobId: id, error, isLate: true }
   }
 
   /** The caller has gone with the job's id: from now on there is a record to ask for. */

@@ -63,51 +63,66 @@ function mayRunAgain(error: WireError): boolean {
 
 /** Sends work to its expert. @throws HostError when the expert does not take it */
 export function beginWork(order: WorkOrder): Work {
-  const { expert, kind, bodies, admitted = false } = order
+  const { expert, kind, bodies } = order
+  if (!order.isList) return beginRun(order, kind, bodies[0] as string)
+  if (expert.contract?.predictsLists === true && bodies.length > 0) {
+    return beginRun(order, 'images', `[${bodies.join(',')}]`)
+  }
+  return beginItems(order)
+}
+
+/** All of it in one run. */
+function beginRun(order: WorkOrder, kind: CallKind, body: string): Work {
+  const { expert, admitted = false } = order
+  const run = makeRun(order, kind, body)
+  run.onProgress = order.onProgress
+  const outcome = new Promise<WorkOutcome>((resolve) => {
+    run.done = (ended) => resolve(asWhole(isRouteKind(kind) ? ended : asPrediction(ended)))
+  })
+  submit(order, run, !admitted)
+  return { outcome, cancel: (error) => expert.cancel(run, error) }
+}
+
+/** A run for each item of a list. */
+function beginItems(order: WorkOrder): Work {
+  const { expert, bodies, admitted = false } = order
   const runs = new Set<Run>()
   let canceled: WireError | null = null
-  const send = (as: CallKind, body: string, bounded: boolean, reports: boolean) => {
+  const runItem = (body: string, first: boolean) => {
     if (canceled !== null) return Promise.resolve<RunOutcome>({ ok: false, error: canceled })
-    const run = makeRun(order, as, body)
+    const run = makeRun(order, 'image', body)
     runs.add(run)
     const outcome = new Promise<RunOutcome>((resolve) => {
       run.done = (ended) => {
         runs.delete(run)
-        resolve(isRouteKind(as) ? ended : asPrediction(ended))
+        resolve(asPrediction(ended))
       }
     })
-    if (reports) run.onProgress = order.onProgress
-    const misfit = admitted ? run.refit?.() : null
-    // Outside of the promise's executor: a refusal is thrown to the caller of this function.
-    if (misfit) run.done({ ok: false, error: misfit })
-    else expert.submit(run, { bounded, priority: run.priority })
+    submit(order, run, first && !admitted)
     return outcome
   }
-
-  let outcome: Promise<WorkOutcome>
-  if (!order.isList) {
-    outcome = send(kind, bodies[0] as string, !admitted, true).then(asWhole)
-  } else if (expert.contract?.predictsLists === true && bodies.length > 0) {
-    outcome = send('images', `[${bodies.join(',')}]`, !admitted, true).then(asWhole)
-  } else {
-    outcome = runList({
-      bodies,
-      answered: order.answered ?? new Map(),
-      parallel: expert.slots,
-      runItem: (body, first) => send('image', body, first && !admitted, false),
-      onItem: (place, item) => {
-        if (item.ok || !mayRunAgain(item.error)) order.onItem?.(place, textOf(item))
-      },
-      onProgress: (fraction) => order.onProgress?.(fraction, null)
-    }).then((items) =>
-      canceled === null ? asList(items) : asWhole({ ok: false, error: canceled })
-    )
-  }
+  const outcome = runList({
+    bodies,
+    answered: order.answered ?? new Map(),
+    parallel: expert.slots,
+    runItem,
+    onItem: (place, item) => {
+      if (item.ok || !mayRunAgain(item.error)) order.onItem?.(place, textOf(item))
+    },
+    onProgress: (fraction) => order.onProgress?.(fraction, null)
+  }).then((items) => (canceled === null ? asList(items) : asWhole({ ok: false, error: canceled })))
   const cancel = (error: WireError) => {
     canceled = error
     for (const run of [...runs]) expert.cancel(run, error)
   }
   return { outcome, cancel }
+}
+
+/** Never in a promise's executor: a refusal is thrown to who begins the work. */
+function submit({ expert, admitted = false }: WorkOrder, run: Run, bounded: boolean): void {
+  const misfit = admitted ? run.refit?.() : null
+  if (misfit) run.done({ ok: false, error: misfit })
+  else expert.submit(run, { bounded, priority: run.priority })
 }
 
 /** The predict routes answer JSON: a file is for routes of the expert's own. */
@@ -123,8 +138,9 @@ function asPrediction(outcome: RunOutcome): RunOutcome {
 }
 
 function asWhole(outcome: RunOutcome): WorkOutcome {
-  const unfinished = !outcome.ok && mayRunAgain(outcome.error) ? outcome.error : null
-  return { ...outcome, unfinished }
+  if (outcome.ok) return { ok: true, text: outcome.text, head: outcome.head, unfinished: null }
+  const { error } = outcome
+  return { ok: false, error, unfinished: mayRunAgain(error) ? error : null }
 }
 
 function asList(items: ItemOutcome[]): WorkOutcome {
@@ -146,23 +162,29 @@ function textOf(item: ItemOutcome): string {
   return JSON.stringify({ result: null, error: item.error.message, code: item.error.code })
 }
 
+/** The smaller of two limits; null is none. */
+function shorter(a: number | null, b: number | null): number | null {
+  if (a === null || b === null) return a ?? b
+  return Math.min(a, b)
+}
+
 function makeRun(order: WorkOrder, kind: CallKind, body: string): Run {
   const { expert, jobId } = order
   // The expert's own limit is that of one movie or picture, not of all that a batch has.
   const own = kind === 'batch' || kind === 'task' ? null : expert.settings.timeout_ms
-  const limits = [order.timeoutMs, own].filter((ms) => typeof ms === 'number')
   return {
     kind,
     jobId,
     body,
     // Also behind what was claimed ahead of it and waits in the host.
     priority: order.alone === true ? Number.NEGATIVE_INFINITY : order.priority,
-    timeoutMs: limits.length === 0 ? null : Math.min(...limits),
+    timeoutMs: shorter(order.timeoutMs, own ?? null),
     alone: order.alone === true,
     reruns: 0,
     resends: 0,
     onStart: order.onStart,
     onLog: order.onLog,
+    onProgress: undefined,
     refit: () => {
       const { contract } = expert
       const why = contract === null ? null : misfitOf(contract, kind, body)

@@ -26,7 +26,7 @@ const checkPredictImages = compileSchema<PredictImagesParam>(PredictImagesParam)
 export function predictRoutes(app: FastifyInstance, context: ExpertRouteContext): void {
   const { expert, contract, jobs } = context
 
-  const movie = handle(async (call) => {
+  const movie = handle((call) => {
     const body = check(checkPredict, call)
     const params = {
       id: body.movie_id,
@@ -38,7 +38,7 @@ export function predictRoutes(app: FastifyInstance, context: ExpertRouteContext)
       img_url: null,
       output_file: body.output_file
     }
-    await answer(call, body, {
+    return answer(call, body, {
       request: { expert, kind: 'movie', bodies: [JSON.stringify(params)] },
       waited: { recorded: false },
       send: (answered) => sendText(call.response, 200, answered.text),
@@ -70,10 +70,10 @@ export function predictRoutes(app: FastifyInstance, context: ExpertRouteContext)
         response: { ...answers({}), 202: accepted }
       }
     },
-    handle(async (call) => {
+    handle((call) => {
       const body = check(checkPredictImage, call)
       const params = imageParams(body, body, extraParams(body.extra_params))
-      await answer(call, body, {
+      return answer(call, body, {
         request: { expert, kind: 'image', bodies: [params] },
         waited: { recorded: true },
         send: (answered) => sendText(call.response, 200, answered.text),
@@ -97,11 +97,11 @@ export function predictRoutes(app: FastifyInstance, context: ExpertRouteContext)
         }
       }
     },
-    handle(async (call) => {
+    handle((call) => {
       const body = check(checkPredictImages, call)
       const extra = extraParams(body.extra_params)
       const bodies = body.images.map((image) => imageParams(image, body, extra))
-      await answer(call, body, {
+      return answer(call, body, {
         request: { expert, kind: 'image', isList: true, bodies },
         waited: { recorded: true },
         send: ({ text, jobId, fileError }) => {
@@ -113,11 +113,11 @@ export function predictRoutes(app: FastifyInstance, context: ExpertRouteContext)
     })
   )
 
-  async function answer(
+  function answer(
     call: RouteCall,
     body: JobOptions & { output: string; output_file: string | null },
     asked: Omit<AskedJob, 'isAsync' | 'maxAttempts'>
-  ): Promise<void> {
+  ): void | Promise<void> {
     if (body.output === 'file') {
       try {
         jobs.outputs.locate(body.output_file)
@@ -130,7 +130,7 @@ export function predictRoutes(app: FastifyInstance, context: ExpertRouteContext)
     }
     const { kind, bodies, isList = false } = asked.request
     // Without spreads, here and on the way: they would cost a short call a tenth.
-    await answerJob(call, jobs, {
+    return answerJob(call, jobs, {
       request: {
         expert,
         kind,
