@@ -18,18 +18,21 @@ const PICTURES = new Set(['.jpg', '.jpeg', '.png', '.webp', '.gif', '.bmp', '.ti
  * seed's web client writes them: each gets a document in `Movies` unless there is one.
  *
  * @param experts - keys of `inputs` to look at
+ * @param signal - ends it between two movies; its reason is thrown
  * @returns entries for the pipeline's `movies`, by `_id`
  */
 export async function moviesOfInputs(
   pipeline: DocumentFields & { _key: string },
   experts: readonly string[],
-  movies: MovieStore
+  movies: MovieStore,
+  signal: AbortSignal
 ): Promise<Record<string, DocumentFields>> {
   const inputs = isObject(pipeline.inputs) ? pipeline.inputs : {}
   const given = experts.flatMap((expert) => givenMovies(inputs[expert]))
   const entries: Record<string, DocumentFields> = {}
   for (const movie of given) {
     const id = `Movies/${movie.key}`
+    signal.throwIfAborted()
     if (entries[id] !== undefined) continue
     entries[id] = { _key: movie.key, context: '', status: {} }
     if ((await movies.get(movie.key)) !== undefined) continue

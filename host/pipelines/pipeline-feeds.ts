@@ -17,7 +17,7 @@ const TELL_MS = 250
 /** Those who follow pipelines. An event is the whole state, so that one that was missed is not missed. */
 export class PipelineFeeds {
   readonly #listeners = new Map<string, Set<Listener>>()
-  readonly #waiting = new Map<string, { event: PipelineEvent; timer: NodeJS.Timeout }>()
+  readonly #waiting = new Map<string, NodeJS.Timeout>()
 
   listen(id: string, listener: Listener): () => void {
     const listeners = this.#listeners.get(id) ?? new Set()
@@ -30,29 +30,20 @@ export class PipelineFeeds {
 
   /** Tells it now. */
   publish(event: PipelineEvent): void {
-    const waiting = this.#waiting.get(event.id)
-    if (waiting !== undefined) clearTimeout(waiting.timer)
+    clearTimeout(this.#waiting.get(event.id))
     this.#waiting.delete(event.id)
     for (const listener of [...(this.#listeners.get(event.id) ?? [])]) listener(event)
   }
 
-  /** Tells it in a moment, unless something newer comes until then. */
-  publishSoon(event: PipelineEvent): void {
-    if (!this.#listeners.has(event.id)) return
-    const waiting = this.#waiting.get(event.id)
-    if (waiting !== undefined) {
-      waiting.event = event
-      return
-    }
-    const timer = setTimeout(() => {
-      const last = this.#waiting.get(event.id)
-      if (last !== undefined) this.publish(last.event)
-    }, TELL_MS)
-    this.#waiting.set(event.id, { event, timer })
+  /** Tells in a moment how it stands then, unless it is told before. */
+  publishSoon(id: string, look: () => PipelineEvent): void {
+    if (!this.#listeners.has(id) || this.#waiting.has(id)) return
+    const timer = setTimeout(() => this.publish(look()), TELL_MS)
+    this.#waiting.set(id, timer)
   }
 
   close(): void {
-    for (const { timer } of this.#waiting.values()) clearTimeout(timer)
+    for (const timer of this.#waiting.values()) clearTimeout(timer)
     this.#waiting.clear()
     for (const listeners of this.#listeners.values()) {
       for (const listener of [...listeners]) listener(null)

@@ -17,9 +17,8 @@ import { type ItemWork, runItem } from './run-item.ts'
 
 export interface PipelineRunOptions {
   id: string
-  tasks: readonly RunnableTask[]
-  /** Every task that must have ended before the pipeline has; those of other tools among them. */
-  expected: readonly string[]
+  /** What is to be done, as the document has it now. */
+  planOf: (document: StoredDocument) => Plan
   stopOnFailure: boolean
   store: PipelineStore
   /** Who claims its items. */
@@ -36,11 +35,20 @@ export interface PipelineRunOptions {
   log: Logger
 }
 
+export interface Plan {
+  /** Each behind those that it depends on. */
+  tasks: readonly RunnableTask[]
+  /** Every task that must have ended before the pipeline has; those of other tools among them. */
+  expected: readonly string[]
+}
+
 /** One task on its way: what of it is under way here, and what is known of the rest. */
 interface TaskLine {
   step: RunnableTask
   /** Tasks that wait for this one. */
   next: TaskLine[]
+  /** Tasks for which this one waits. */
+  before: TaskLine[]
   held: Map<string, HeldItem>
   counts: ItemCounts
   /** The last claim found nothing more, and nothing has become ready since. */
@@ -77,7 +85,10 @@ export class PipelineRun {
   #tasks: readonly RunnableTask[] = []
   readonly #timers = new Set<NodeJS.Timeout>()
   #changes: ItemChange[] = []
+  readonly #claims = new Set<Promise<void>>()
   #recording: Promise<void> | null = null
+  /** The store did not take the last changes. */
+  #isFailing = false
   #looking: Promise<void> | null = null
   #lookAgain = false
   #mayLookAt = 0
@@ -92,22 +103,20 @@ export class PipelineRun {
   constructor(options: PipelineRunOptions) {
     this.#options = options
     this.id = options.id
-    this.plan(options.tasks)
   }
 
   /** Takes up tasks that it did not know before. */
-  plan(tasks: readonly RunnableTask[]): void {
+  #plan(tasks: readonly RunnableTask[]): void {
     const added = tasks.filter(({ task }) => !this.#lines.has(task))
     if (added.length === 0) return
     this.#tasks = tasks
     for (const step of added) {
-      const line = { step, next: [], held: new Map(), counts: noCounts(), isDry: true }
-      this.#lines.set(step.task, { ...line, isClaiming: false })
+      const line = { step, next: [], before: [], held: new Map(), counts: noCounts() }
+      this.#lines.set(step.task, { ...line, isDry: true, isClaiming: false })
     }
     for (const line of this.#lines.values()) {
-      line.next = [...this.#lines.values()].filter(({ step }) =>
-        step.dependsOn.includes(line.step.task)
-      )
+      line.before = line.step.dependsOn.flatMap((task) => this.#lines.get(task) ?? [])
+      for (const other of line.before) if (!other.next.includes(line)) other.next.push(line)
     }
   }
 
@@ -154,6 +163,7 @@ export class PipelineRun {
   /** Claims nothing more; resolves when what runs has ended and is written down. */
   async close(): Promise<void> {
     this.#stopTimers()
+    await Promise.all(this.#claims)
     const held = [...this.#lines.values()].flatMap((line) => [...line.held.values()])
     await Promise.all(held.map(({ work }) => work.change))
     await this.#recording
@@ -172,6 +182,8 @@ export class PipelineRun {
   }
 
   #renew(): void {
+    // Later: what is not written piles up.
+    if (this.#isFailing) return
     this.#renewedAt = Date.now()
     for (const { held } of this.#lines.values()) {
       for (const { claim } of held.values()) this.#record({ claim, state: 'running' })
@@ -195,7 +207,7 @@ export class PipelineRun {
     line.isClaiming = true
     // Held from now on, so that other pipelines do not claim for the same room.
     room.take(expert.name, limit)
-    this.#markActive(line)
+    const claiming = this.#markActive(line)
       .then(() => store.claim(this.id, line.step.task, { owner, limit }))
       .then(
         (claims) => {
@@ -217,7 +229,9 @@ export class PipelineRun {
         if (isBegun) this.#options.onChange(this)
         if (line.isDry) this.#lookWhenIdle()
         this.#options.onRoom(expert)
+        this.#claims.delete(claiming)
       })
+    this.#claims.add(claiming)
     return true
   }
 
@@ -261,9 +275,11 @@ export class PipelineRun {
       const changes = this.#changes.splice(0, MOST_CHANGES)
       try {
         const taken = await store.record(changes, this.#tasks)
+        this.#isFailing = false
         for (const [index, change] of changes.entries()) this.#settle(change, taken[index] === true)
       } catch (error) {
         log.error({ pipeline: this.id, err: error }, 'ends of items cannot be written yet')
+        this.#isFailing = true
         this.#changes.unshift(...changes)
         await pause(WRITE_AGAIN_MS)
         if (!this.#isOver) continue
@@ -296,7 +312,7 @@ export class PipelineRun {
       this.#options.log.warn(fields, 'a late end is not taken: the claim was lost')
     }
     this.#options.onChange(this)
-    this.#pumpAll(line)
+    this.#pumpAround([line])
     this.#lookWhenIdle()
   }
 
@@ -316,16 +332,16 @@ export class PipelineRun {
     const timer = setTimeout(() => {
       this.#timers.delete(timer)
       line.isDry = false
-      this.#pumpAll(line)
+      this.#pumpAround([line])
     }, wait)
     this.#timers.add(timer)
   }
 
-  #pumpAll(line: TaskLine): void {
-    for (const { step } of [line, ...line.next]) {
-      const expert = this.#options.expertOf(step.expert)
-      if (expert !== undefined) this.#options.onRoom(expert)
-    }
+  /** Those of tasks, of what they have let go on, and of what may go on as they are less behind. */
+  #pumpAround(lines: readonly TaskLine[]): void {
+    const around = lines.flatMap((line) => [line, ...line.next, ...line.before])
+    const experts = new Set(around.map(({ step }) => this.#options.expertOf(step.expert)))
+    for (const expert of experts) if (expert !== undefined) this.#options.onRoom(expert)
   }
 
   /** When nothing is under way here any more, only the store can say whether that was all. */
@@ -372,27 +388,32 @@ export class PipelineRun {
 
   /** Sees how far everything is, says so in the document, and goes on or ends it. */
   async #lookAtAll(): Promise<void> {
-    const { store } = this.#options
-    const counts = await store.reconcile(this.id, this.#tasks)
+    const { store, planOf } = this.#options
+    const tasks = this.#tasks
+    const counts = await store.reconcile(this.id, tasks)
     const document = await store.get(this.id, { movies: false })
     if (counts === undefined || document === undefined || document.status !== 'running') {
       this.#options.onEnd(this)
       return
     }
+    const plan = planOf(document)
+    this.#plan(plan.tasks)
+    // Of what was not known when it was asked for, nothing is known yet.
+    if (this.#tasks !== tasks) return this.#lookAtAll()
     for (const [task, line] of this.#lines) {
       line.counts = counts[task] ?? noCounts()
       if (line.counts.ready + line.counts.running > 0) line.isDry = false
       if (line.counts.fail > 0 && this.#options.stopOnFailure) this.#isStopping = true
     }
-    const isEnded = await this.#conclude(document)
+    const isEnded = await this.#conclude(document, plan.expected)
     this.#options.onChange(this)
     if (isEnded) this.#options.onEnd(this)
-    else for (const line of this.#lines.values()) this.#pumpAll(line)
+    else this.#pumpAround([...this.#lines.values()])
   }
 
   /** @returns whether the pipeline has ended */
-  async #conclude(document: StoredDocument): Promise<boolean> {
-    const { store, expected } = this.#options
+  async #conclude(document: StoredDocument, expected: readonly string[]): Promise<boolean> {
+    const { store } = this.#options
     const { counts } = this
     const isStopping = this.#isStopping
     const tasks = this.#tasks

@@ -10,7 +10,7 @@ import type { TaskCounts } from './conclude.ts'
 import { moviesOfInputs } from './inputs.ts'
 import { type PipelineEvent, PipelineFeeds } from './pipeline-feeds.ts'
 import { PipelineRun } from './pipeline-run.ts'
-import { type PlanExperts, type RunnableTask, readPlan } from './plan.ts'
+import { type PlanExperts, type PlanProblem, type RunnableTask, readPlan } from './plan.ts'
 
 export interface PipelineServiceOptions {
   documents: DocumentStores
@@ -44,7 +44,9 @@ export class PipelineService {
   readonly #plansReadAgainst: PlanExperts
   #poller: NodeJS.Timeout | null = null
   #polling: Promise<void> | null = null
-  #isClosed = false
+  readonly #closing = new AbortController()
+  /** Documents of other tools that cannot be run, as they were. */
+  readonly #refused = new Map<string, string>()
 
   constructor(options: PipelineServiceOptions) {
     this.#options = options
@@ -112,7 +114,8 @@ export class PipelineService {
   async run(id: string): Promise<StoredDocument> {
     const document = await this.#known(id)
     if (document.status === 'running') return this.#withCounts(document)
-    return this.#begin(document)
+    // Somebody else was faster: whatever it is now.
+    return (await this.#begin(document)) ?? this.run(id)
   }
 
   /**
@@ -123,7 +126,7 @@ export class PipelineService {
     const document = await this.#known(id)
     if (document.status === 'running') throw hostError('HOST_PIPELINE_STATE', ['it is running'])
     await this.#store.reconcile(document._key, this.#tasksOf(document), { again: true })
-    return this.#begin(document)
+    return (await this.#begin(document)) ?? this.run(id)
   }
 
   /**
@@ -168,7 +171,7 @@ export class PipelineService {
 
   /** Resolves when what has ended is written. The experts have stopped before. */
   async close(): Promise<void> {
-    this.#isClosed = true
+    this.#closing.abort()
     if (this.#poller !== null) clearInterval(this.#poller)
     await this.#polling
     await Promise.all([...this.#runs.values()].map((run) => run.close()))
@@ -199,7 +202,8 @@ export class PipelineService {
     return tasks
   }
 
-  async #begin(document: StoredDocument): Promise<StoredDocument> {
+  /** @returns the document as it runs; null when its status is another by now */
+  async #begin(document: StoredDocument): Promise<StoredDocument | null> {
     const { _key: key } = document
     const tasks = this.#tasksOf(document)
     const movies = await this.#moviesOf(document, tasks)
@@ -208,9 +212,7 @@ export class PipelineService {
     const before = typeof document.status === 'string' ? document.status : null
     const begun = await this.#store.update(key, { fields, movies }, { status: [before] })
     if (begun === undefined) throw unknown(key)
-    // Somebody else was faster.
-    if (begun === null) return this.run(key)
-    this.#attach(begun)
+    if (begun !== null) this.#attach(begun)
     return begun
   }
 
@@ -220,42 +222,60 @@ export class PipelineService {
     tasks: readonly RunnableTask[]
   ): Promise<Record<string, DocumentFields>> {
     const named = Array.isArray(document.plan) ? [] : tasks.map(({ task }) => task)
-    return moviesOfInputs(document, named, this.#options.documents.movies)
+    const { movies } = this.#options.documents
+    return moviesOfInputs(document, named, movies, this.#closing.signal)
   }
 
   #attach(document: StoredDocument): void {
     const { _key: id } = document
-    if (this.#isClosed) return
+    if (this.#runs.has(id) || this.#closing.signal.aborted) return
     const { experts, log } = this.#options
     const { tasks, problems } = readPlan(document, this.#plansReadAgainst)
-    const known = this.#runs.get(id)
-    if (known !== undefined) {
-      known.plan(tasks)
+    if (problems.length > 0) {
+      void this.#fail(document, problems)
       return
     }
-    for (const { loc, why } of problems) {
-      log.warn({ pipeline: id }, `${loc.join('.')} of a pipeline cannot be read: ${why}`)
-    }
     if (tasks.length === 0) return
-    const inputs = isObject(document.inputs) ? Object.keys(document.inputs) : []
-    const run = new PipelineRun({
+    const steps = tasks.map(({ task }) => task)
+    const run: PipelineRun = new PipelineRun({
       id,
-      tasks,
-      expected: Array.isArray(document.plan) ? tasks.map(({ task }) => task) : inputs,
+      // A plan stays as it is; what `inputs` ask for may become more.
+      planOf: (now) =>
+        Array.isArray(document.plan)
+          ? { tasks, expected: steps }
+          : {
+              tasks: readPlan(now, this.#plansReadAgainst).tasks,
+              expected: isObject(now.inputs) ? Object.keys(now.inputs) : []
+            },
       stopOnFailure: document.stop_on_failure === true,
       store: this.#store,
       owner: this.#owner,
       expertOf: (name) => experts.get(name),
       room: this.#room,
       onRoom: (expert) => this.pump(expert),
-      onChange: ({ counts, taskStatus }) => {
-        this.#feeds.publishSoon({ id, status: 'running', tasks: taskStatus, counts })
+      onChange: () => {
+        this.#feeds.publishSoon(id, () => {
+          return { id, status: 'running', tasks: run.taskStatus, counts: run.counts }
+        })
       },
       onEnd: (ended) => void this.#end(ended),
       log
     })
     this.#runs.set(id, run)
     run.start()
+  }
+
+  /** A plan that another tool broke while the pipeline ran ends it, and the document says why. */
+  async #fail({ _key: id }: StoredDocument, problems: readonly PlanProblem[]): Promise<void> {
+    const status: PipelineStatus = 'failed'
+    const error = problems.map(({ loc, why }) => `${loc.join('.')}: ${why}`).join('; ')
+    const fields = { status, error, finished_at: new Date().toISOString() }
+    try {
+      await this.#store.update(id, { fields }, { status: ['running'] })
+      this.#options.log.error({ pipeline: id }, `the plan of a pipeline cannot be read: ${error}`)
+    } catch (err) {
+      this.#options.log.error({ pipeline: id, err }, 'a broken pipeline cannot be ended yet')
+    }
   }
 
   async #end(run: PipelineRun): Promise<void> {
@@ -300,25 +320,31 @@ export class PipelineService {
       const page = await this.#store.list({ ...query, limit: PAGE, cursor })
       yield* page.documents
       cursor = page.next
-    } while (cursor !== undefined && !this.#isClosed)
+    } while (cursor !== undefined && !this.#closing.signal.aborted)
   }
 
   /** Begins a pipeline that another tool wrote, when it has something for an expert of this host. */
   async #adopt(document: StoredDocument): Promise<void> {
-    const { tasks } = readPlan(document, this.#plansReadAgainst)
+    const { _key: id, _rev: rev } = document
+    if (this.#closing.signal.aborted || this.#refused.get(id) === rev) return
+    const { tasks, problems } = readPlan(document, this.#plansReadAgainst)
     const done = isObject(document.tasks) ? document.tasks : {}
     const open = tasks.filter(({ task }) => done[task] !== 'success' && done[task] !== 'fail')
-    if (open.length === 0) return
+    if (open.length === 0 && problems.length === 0) return
     try {
+      const [problem] = problems
+      if (problem !== undefined) throw new Error(`${problem.loc.join('.')}: ${problem.why}`)
       const movies = await this.#moviesOf(document, tasks)
-      const isEmpty = Object.keys(movies).length === 0 && !(await this.#hasMovies(document._key))
+      const isEmpty = Object.keys(movies).length === 0 && !(await this.#hasMovies(id))
       // Another tool's part comes first.
-      if (isEmpty) return
-      await this.#begin(document)
-      const fields = { pipeline: document._key, tasks: open.map(({ task }) => task) }
+      if (isEmpty || (await this.#begin(document)) === null) return
+      const fields = { pipeline: id, tasks: open.map(({ task }) => task) }
       this.#options.log.info(fields, 'a pipeline of another tool is run')
     } catch (error) {
-      const fields = { pipeline: document._key, err: error }
+      if (this.#closing.signal.aborted) return
+      // Until it is another; what the store could not do is tried again.
+      if (problems.length > 0) this.#refused.set(id, rev)
+      const fields = { pipeline: id, err: error }
       this.#options.log.error(fields, 'a pipeline of another tool cannot be run')
     }
   }

@@ -44,36 +44,48 @@ export function readPlan(
     return { tasks: inOrder(fromInputs(document, experts)), problems: [] }
   const tasks: RunnableTask[] = []
   const problems: PlanProblem[] = []
+  const names = new Map<string, number>()
   for (const [at, step] of document.plan.entries()) {
     const read = readStep(step)
-    if (typeof read === 'string') problems.push({ loc: ['plan', at], why: read })
-    else tasks.push(read)
+    if (typeof read === 'string') {
+      problems.push({ loc: ['plan', at], why: read })
+      continue
+    }
+    const other = names.get(read.task)
+    if (other === undefined) {
+      names.set(read.task, at)
+      tasks.push(read)
+      continue
+    }
+    const why = `task '${shown(read.task)}' is also that of step ${other}: name one of them otherwise`
+    problems.push({ loc: ['plan', at, 'task'], why })
+  }
+  const circle = problems.length === 0 ? circleIn(tasks) : null
+  if (circle !== null) {
+    const at = names.get(circle[0] as string) as number
+    const way = [...circle, circle[0] as string].map(shown).join(' → ')
+    const why = `these tasks wait for each other: ${way}`
+    problems.push({ loc: ['plan', at, 'depends_on'], why })
   }
   return { tasks: inOrder(tasks), problems }
 }
 
 /** Everything that is wrong with a plan as a whole; its steps fit their schema. */
 export function checkPlan(plan: readonly unknown[], experts: PlanExperts): PlanProblem[] {
-  const { tasks, problems } = readPlan({ plan }, experts)
-  const names = new Map<string, number>()
-  for (const [at, { task, expert, extraParams }] of tasksInPlace(plan)) {
+  const problems: PlanProblem[] = []
+  const names = new Set([...tasksInPlace(plan)].map(([, { task }]) => task))
+  for (const [at, { task, expert, dependsOn, extraParams }] of tasksInPlace(plan)) {
+    if (!isKeepable(task)) {
+      const why = 'a name has no NUL and no half of a surrogate pair'
+      problems.push({ loc: ['plan', at, 'task'], why })
+    }
     if (experts.nameOf(expert) === undefined) {
-      problems.push({
-        loc: ['plan', at, 'expert'],
-        why: `there is no expert named '${shown(expert)}'`
-      })
+      const why = `there is no expert named '${shown(expert)}'`
+      problems.push({ loc: ['plan', at, 'expert'], why })
     }
     for (const { loc, why } of experts.problemsWith(expert, extraParams ?? {})) {
       problems.push({ loc: ['plan', at, 'extra_params', ...loc], why })
     }
-    const other = names.get(task)
-    if (other === undefined) names.set(task, at)
-    else {
-      const why = `task '${shown(task)}' is also that of step ${other}: name one of them otherwise`
-      problems.push({ loc: ['plan', at, 'task'], why })
-    }
-  }
-  for (const [at, { task, dependsOn }] of tasksInPlace(plan)) {
     for (const [index, dependency] of dependsOn.entries()) {
       const loc = ['plan', at, 'depends_on', index]
       if (!names.has(dependency)) {
@@ -83,13 +95,16 @@ export function checkPlan(plan: readonly unknown[], experts: PlanExperts): PlanP
       }
     }
   }
-  const circle = problems.length === 0 ? circleIn(tasks) : null
-  if (circle !== null) {
-    const at = names.get(circle[0] as string) as number
-    const why = `these tasks wait for each other: ${[...circle, circle[0]].map((task) => shown(task as string)).join(' → ')}`
-    problems.push({ loc: ['plan', at, 'depends_on'], why })
-  }
-  return problems
+  // A task that depends on itself is a circle too, and has been told.
+  const whole = readPlan({ plan }, experts).problems
+  const isTold = problems.some(({ loc }) => loc.includes('depends_on'))
+  const others = whole.filter(({ loc }) => !isTold || loc.at(-1) !== 'depends_on')
+  return [...problems, ...others].sort((a, b) => Number(a.loc[1]) - Number(b.loc[1]))
+}
+
+/** Whether every store gives a name back as it was. */
+function isKeepable(name: string): boolean {
+  return !name.includes('\0') && Buffer.from(name).toString() === name
 }
 
 function* tasksInPlace(plan: readonly unknown[]): Generator<[number, RunnableTask]> {

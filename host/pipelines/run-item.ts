@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { ItemChange, ItemClaim, ItemRun } from '../documents/pipeline-store.ts'
 import { type DocumentFields, isObject } from '../documents/stored-document.ts'
+import { HostError } from '../errors.ts'
 import { parseAnswer } from '../jobs/parse-answer.ts'
 import { beginWork, isTakenBack, type WorkOutcome } from '../jobs/work.ts'
 import type { Expert } from '../registry/expert.ts'
@@ -63,9 +64,9 @@ export function runItem(claim: ItemClaim, step: RunnableTask, expert: Expert): I
   if (claim.attempts > Math.max(MOST_CLAIMS, step.attempts)) {
     return settled(end(`it was begun ${claim.attempts - 1} times and its host ended each time`))
   }
-  const params = paramsOf(step, expert)
-  if (typeof params === 'string') return settled(end(params))
   try {
+    const params = paramsOf(step, expert)
+    if (typeof params === 'string') return settled(end(params))
     const work = beginWork({
       jobId: randomUUID(),
       expert,
@@ -90,7 +91,8 @@ export function runItem(claim: ItemClaim, step: RunnableTask, expert: Expert): I
       }
     })
     return { change: work.outcome.then(changeOf), cancel: work.cancel }
-  } catch {
+  } catch (error) {
+    if (!(error instanceof HostError)) return settled(end((error as Error).message))
     // Taken out of service after the claim.
     return settled(waitAgain(claim.attempts - 1, null))
   }

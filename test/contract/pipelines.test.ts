@@ -199,10 +199,18 @@ t.test('creating pipelines', async (t) => {
       json.detail.map(({ loc }: { loc: unknown }) => loc),
       [
         ['body', 'plan', 0, 'expert'],
-        ['body', 'plan', 2, 'task'],
-        ['body', 'plan', 1, 'depends_on', 0]
+        ['body', 'plan', 1, 'depends_on', 0],
+        ['body', 'plan', 2, 'task']
       ]
     )
+  })
+
+  t.test('a name that no store gives back as it was', async (t) => {
+    for (const task of ['a\0b', '\ud800']) {
+      const { status, json } = await post({ movies: [], plan: [{ expert: 'a', task }] })
+      t.equal(status, 422)
+      t.match(json.detail, [{ loc: ['body', 'plan', 0, 'task'], msg: /NUL/ }])
+    }
   })
 
   t.test('booleans may be texts, and experts are found without regard to case', async (t) => {

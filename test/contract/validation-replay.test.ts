@@ -134,7 +134,7 @@ function oursOf({ path, headers, body, encoding }: Exchange): unknown {
   return silent.test(body ?? '') ? 'accepted' : ours(checked.value)
 }
 
-function checkJson(bytes: Uint8Array, check: Route['check']): Checked<Fields> | 400 {
+function checkJson(bytes: Buffer, check: Route['check']): Checked<Fields> | 400 {
   if (bytes.length === 0) return check(undefined, ['body'])
   const body = parseJsonBody(bytes)
   if (body.undecodable) return 400

@@ -269,8 +269,12 @@ async function followPipeline(call: RouteCall, { pipelines }: HostRouteContext):
     if (event === null) stream.end()
     else if (!isEnd(event.status)) stream.send({ id: null, type: 'progress', data: event })
     else {
-      const { finished_at: at } = await pipelines.get(event.id, { movies: false })
-      stream.send({ id: endIdOf(at), type: 'end', data: event })
+      const at = await pipelines.get(event.id, { movies: false }).then(
+        (document) => endIdOf(document.finished_at),
+        // The end is told even when nobody can say since when it is.
+        () => null
+      )
+      stream.send({ id: at, type: 'end', data: event })
       stream.end()
     }
   }
