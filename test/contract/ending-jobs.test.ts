@@ -354,7 +354,7 @@ t.test('a cancel that races with the end: each job ends once, and stays so', asy
   const pid = await pidOf(url, 'stubborn')
   const finals = new Map<string, string>()
   const race = async (i: number) => {
-    const id = await accept(url, `race-${i}`, { extra_params: { ms: i % 8 } })
+    const id = await accept(url, `race-${i}`, { extra_params: { ms: (i % 8) * 20 } })
     const stream = await followJob(t, url, id)
     // From at once to long after its end, half of them just when they begin to run.
     if (i % 2 === 0) await becomes(url, id, 'running', 'succeeded')
