@@ -17,3 +17,10 @@ export const bodyMissing: Issue = {
   msg: 'field required',
   type: 'value_error.missing'
 }
+
+/** What is wrong with a body that is a list, a text, a number or a boolean. */
+export const bodyNoObject: Issue = {
+  loc: ['body'],
+  msg: 'value is not a valid dict',
+  type: 'type_error.dict'
+}

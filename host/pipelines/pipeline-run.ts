@@ -16,7 +16,6 @@ import type { RunnableTask } from './plan.ts'
 import { type ItemWork, runItem } from './run-item.ts'
 
 export interface PipelineRunOptions {
-  id: string
   /** What is to be done, as the document has it now. */
   planOf: (document: StoredDocument) => Plan
   stopOnFailure: boolean
@@ -100,9 +99,11 @@ export class PipelineRun {
   /** Nothing is claimed any more. */
   #isOver = false
 
-  constructor(options: PipelineRunOptions) {
+  /** @param document - as it stands when this host begins to work on it */
+  constructor(document: StoredDocument, options: PipelineRunOptions) {
     this.#options = options
-    this.id = options.id
+    this.id = document._key
+    this.#plan(options.planOf(document).tasks)
   }
 
   /** Takes up tasks that it did not know before. */
@@ -250,14 +251,7 @@ export class PipelineRun {
     line.held.set(claim.token, { claim, expert: expert.name, work })
     this.#hasWorked = true
     if (this.#isOver) work.cancel(wireError('HOST_CANCELED', []))
-    void work.change.then((change) => this.#record(this.#asCanceled(change)))
-  }
-
-  /** What was stopped because the pipeline was is as if it had not been begun. */
-  #asCanceled(change: ItemChange): ItemChange {
-    if (!this.#isOver || change.state !== 'fail') return change
-    const { claim } = change
-    return { claim, state: 'ready', attempts: claim.attempts - 1, notBefore: null }
+    void work.change.then((change) => this.#record(change))
   }
 
   #record(change: ItemChange): void {

@@ -114,8 +114,9 @@ export class PipelineService {
   async run(id: string): Promise<StoredDocument> {
     const document = await this.#known(id)
     if (document.status === 'running') return this.#withCounts(document)
+    const movies = await this.#moviesOf(document, this.#tasksOf(document))
     // Somebody else was faster: whatever it is now.
-    return (await this.#begin(document)) ?? this.run(id)
+    return (await this.#begin(document, movies)) ?? this.run(id)
   }
 
   /**
@@ -126,7 +127,7 @@ export class PipelineService {
     const document = await this.#known(id)
     if (document.status === 'running') throw hostError('HOST_PIPELINE_STATE', ['it is running'])
     await this.#store.reconcile(document._key, this.#tasksOf(document), { again: true })
-    return (await this.#begin(document)) ?? this.run(id)
+    return this.run(id)
   }
 
   /**
@@ -203,10 +204,11 @@ export class PipelineService {
   }
 
   /** @returns the document as it runs; null when its status is another by now */
-  async #begin(document: StoredDocument): Promise<StoredDocument | null> {
+  async #begin(
+    document: StoredDocument,
+    movies: Record<string, DocumentFields>
+  ): Promise<StoredDocument | null> {
     const { _key: key } = document
-    const tasks = this.#tasksOf(document)
-    const movies = await this.#moviesOf(document, tasks)
     const status: PipelineStatus = 'running'
     const fields = { status, started_at: new Date().toISOString(), finished_at: null, counts: null }
     const before = typeof document.status === 'string' ? document.status : null
@@ -237,8 +239,7 @@ export class PipelineService {
     }
     if (tasks.length === 0) return
     const steps = tasks.map(({ task }) => task)
-    const run: PipelineRun = new PipelineRun({
-      id,
+    const run: PipelineRun = new PipelineRun(document, {
       // A plan stays as it is; what `inputs` ask for may become more.
       planOf: (now) =>
         Array.isArray(document.plan)
@@ -337,7 +338,7 @@ export class PipelineService {
       const movies = await this.#moviesOf(document, tasks)
       const isEmpty = Object.keys(movies).length === 0 && !(await this.#hasMovies(id))
       // Another tool's part comes first.
-      if (isEmpty || (await this.#begin(document)) === null) return
+      if (isEmpty || (await this.#begin(document, movies)) === null) return
       const fields = { pipeline: id, tasks: open.map(({ task }) => task) }
       this.#options.log.info(fields, 'a pipeline of another tool is run')
     } catch (error) {

@@ -14,7 +14,7 @@ type RunMark = Pick<ItemRun, 'expert_version' | 'model_sha256'>
 export interface ItemWork {
   /** What becomes of the item. Never rejects. */
   change: Promise<ItemChange>
-  /** Ends the run for `error`, wherever it is. */
+  /** Ends the run for `error`, wherever it is: unless it ends by itself first, the item waits again. */
   cancel(error: WireError): void
 }
 
@@ -35,6 +35,7 @@ export function runItem(claim: ItemClaim, step: RunnableTask, expert: Expert): I
   const startedAt = Date.now()
   let mark = markOf(expert)
   let begunAt: number | null = null
+  let canceled: WireError | null = null
   const end = (error: string | null, ran = mark): ItemChange => ({
     claim,
     state: error === null ? 'success' : 'fail',
@@ -48,6 +49,10 @@ export function runItem(claim: ItemClaim, step: RunnableTask, expert: Expert): I
   }
   const changeOf = (outcome: WorkOutcome): ItemChange => {
     const { unfinished } = outcome
+    // As if it had not been begun.
+    if (!outcome.ok && outcome.error.code === canceled?.code) {
+      return waitAgain(claim.attempts - 1, null)
+    }
     if (unfinished === null) return end(...endOf(outcome))
     if (isTakenBack(unfinished)) return waitAgain(claim.attempts - 1, null)
     if (claim.attempts < step.attempts) {
@@ -90,7 +95,11 @@ export function runItem(claim: ItemClaim, step: RunnableTask, expert: Expert): I
         mark = markOf(expert)
       }
     })
-    return { change: work.outcome.then(changeOf), cancel: work.cancel }
+    const cancel = (error: WireError) => {
+      canceled = error
+      work.cancel(error)
+    }
+    return { change: work.outcome.then(changeOf), cancel }
   } catch (error) {
     if (!(error instanceof HostError)) return settled(end((error as Error).message))
     // Taken out of service after the claim.

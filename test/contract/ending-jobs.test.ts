@@ -1,6 +1,6 @@
 import t, { type Test } from 'tap'
+import { followJob } from '../support/event-stream.ts'
 import { expertOf, pidOf, untilTrue } from '../support/experts.ts'
-import { followJob } from '../support/job-stream.ts'
 import { accept, becomes, ended, type JobRecord, recordOf } from '../support/jobs.ts'
 import { type Latches, makeLatches } from '../support/latches.ts'
 import { call, makeHome, plugin, startHost } from '../support/start-host.ts'

@@ -1,5 +1,5 @@
 import t, { type Test } from 'tap'
-import { followJob, type JobStreamEvent } from '../support/job-stream.ts'
+import { followJob, type SentEvent } from '../support/event-stream.ts'
 import { accept, becomes, ended, recordOf } from '../support/jobs.ts'
 import { makeLatches } from '../support/latches.ts'
 import { call, makeHome, plugin, startHost } from '../support/start-host.ts'
@@ -42,7 +42,7 @@ async function serveTeller(t: Test, env: Record<string, string> = {}) {
 }
 
 /** What a job has said, in order: log lines and notes. */
-function said(events: JobStreamEvent[]): unknown[] {
+function said(events: SentEvent[]): unknown[] {
   return events
     .filter(({ event }) => event === 'log' || event === 'progress')
     .map(({ event, data }) => (event === 'log' ? data.message : data.note))
@@ -54,7 +54,7 @@ function wholeStory(id: string, steps: number, from = 1): string[] {
   return numbers.flatMap((step) => [`${id} says ${step}`, `${id} is at ${step}`])
 }
 
-const typesOf = (events: JobStreamEvent[]) => events.map(({ event }) => event)
+const typesOf = (events: SentEvent[]) => events.map(({ event }) => event)
 
 t.test('following a job', async (t) => {
   const host = await serveTeller(t, { EXPERT_THREAD_POOL_SIZE: '2' })
@@ -123,7 +123,7 @@ t.test('following a job', async (t) => {
 
   t.test('Last-Event-ID resumes a broken stream without loss or double', async (t) => {
     const jobId = await tell('broken', { steps: 45, hold: [1, 15, 30] })
-    const seen: JobStreamEvent[] = []
+    const seen: SentEvent[] = []
     const first = await followJob(t, url, jobId)
     await latches.release('broken-1')
     await first.next('step 14', ({ data }) => data.note === 'broken is at 14')
@@ -286,7 +286,7 @@ t.test('following a job', async (t) => {
       const long = await tell('long', { letters: 256 * 1024 + 1 })
       await ended(url, long)
       const events = await (await followJob(t, `${url}${base}`, long)).ended
-      const { event, data } = events.at(-1) as JobStreamEvent
+      const { event, data } = events.at(-1) as SentEvent
       t.equal(event, 'result')
       t.notOk('result' in data)
       t.match(data, { status: 'succeeded', location: `${base}/jobs/${long}/result` })
@@ -296,7 +296,7 @@ t.test('following a job', async (t) => {
     const short = await tell('short', { letters: 255 * 1024 })
     await ended(url, short)
     const events = await (await followJob(t, url, short)).ended
-    t.equal((events.at(-1) as JobStreamEvent).data.result, 'x'.repeat(255 * 1024))
+    t.equal((events.at(-1) as SentEvent).data.result, 'x'.repeat(255 * 1024))
   })
 
   t.test('a call that somebody waits for can be followed, too', async (t) => {

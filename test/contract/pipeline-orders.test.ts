@@ -1,6 +1,6 @@
 import t from 'tap'
+import { followPipeline } from '../support/event-stream.ts'
 import { untilTrue, within } from '../support/experts.ts'
-import { followPipeline } from '../support/pipeline-stream.ts'
 import {
   createPipeline,
   endOf,

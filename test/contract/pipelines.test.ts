@@ -205,6 +205,14 @@ t.test('creating pipelines', async (t) => {
     )
   })
 
+  t.test('a body that is no object, also an empty one', async (t) => {
+    for (const body of [[], '""', '"text"', 7, true]) {
+      const { status, json } = await post(body as object)
+      t.equal(status, 422, JSON.stringify(body))
+      t.match(json.detail, [{ loc: ['body'], type: 'type_error.dict' }])
+    }
+  })
+
   t.test('a name that no store gives back as it was', async (t) => {
     for (const task of ['a\0b', '\ud800']) {
       const { status, json } = await post({ movies: [], plan: [{ expert: 'a', task }] })

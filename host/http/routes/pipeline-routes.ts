@@ -9,7 +9,7 @@ import { requireAdmin } from '../admin.ts'
 import { answers, asInput } from '../documented-schemas.ts'
 import { EventStream, lastEventId } from '../event-stream.ts'
 import { handle, type RouteCall } from '../handle.ts'
-import { bodyMissing, InvalidRequest } from '../invalid-request.ts'
+import { bodyMissing, bodyNoObject, InvalidRequest } from '../invalid-request.ts'
 import { paging, queryReader } from '../query-reader.ts'
 import { readBody } from '../read-body.ts'
 import type { HostRouteContext } from '../route-context.ts'
@@ -232,8 +232,9 @@ export function pipelineRoutes(app: FastifyInstance, context: HostRouteContext):
 /** @throws InvalidRequest naming everything that is wrong with the document */
 function readPipeline(body: unknown, experts: PlanExperts): DocumentFields {
   if (body === undefined || body === null) throw new InvalidRequest([bodyMissing])
-  // The seed's coercion would read an empty list as an empty object.
-  const checked = checkPipeline(Array.isArray(body) ? String(body) : body, ['body'])
+  // The seed's coercion reads an empty list, or an empty text, as an empty object.
+  if (typeof body !== 'object' || Array.isArray(body)) throw new InvalidRequest([bodyNoObject])
+  const checked = checkPipeline(body, ['body'])
   if (checked.issues !== undefined) throw new InvalidRequest(checked.issues)
   const { plan } = checked.value
   const issue = (loc: (string | number)[], msg: string) => {

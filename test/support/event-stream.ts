@@ -3,40 +3,48 @@ import { type IncomingMessage, request } from 'node:http'
 import type { Test } from 'tap'
 import { until } from './until.ts'
 
-export interface JobStreamEvent {
+export interface SentEvent {
   /** As sent; null for an event without one. */
   id: string | null
   event: string
-  data: Record<string, unknown>
+  data: Record<string, any>
 }
 
-/** What `/jobs/{id}/events` sends. */
-export interface JobStream {
+/** What a route of events sends. */
+export interface EventStream {
   status: number
   type: string | undefined
   /** All so far, in order. */
-  events: JobStreamEvent[]
+  events: SentEvent[]
   /** Resolves with the first event, old or new, for which `test` is true. */
-  next(what: string, test: (event: JobStreamEvent) => boolean): Promise<JobStreamEvent>
+  next(what: string, test: (event: SentEvent) => boolean): Promise<SentEvent>
   /** Resolves with all events when the host has ended the stream in good order. */
-  ended: Promise<JobStreamEvent[]>
+  ended: Promise<SentEvent[]>
   /** Breaks the connection off. */
   drop(): void
 }
 
 /** Follows a job on a connection of its own. */
-export async function followJob(
+export function followJob(t: Test, url: string, id: string, lastId?: string | number | null) {
+  return followEvents(t, `${url}/jobs/${id}/events`, lastId)
+}
+
+/** Follows a pipeline on a connection of its own. */
+export function followPipeline(t: Test, url: string, key: string, lastId?: string | null) {
+  return followEvents(t, `${url}/pipelines/${key}/events`, lastId)
+}
+
+async function followEvents(
   t: Test,
   url: string,
-  id: string,
-  lastId?: string | number
-): Promise<JobStream> {
-  const headers = lastId === undefined ? {} : { 'last-event-id': String(lastId) }
-  const sent = request(`${url}/jobs/${id}/events`, { headers, agent: false })
+  lastId: string | number | null | undefined
+): Promise<EventStream> {
+  const headers = lastId == null ? {} : { 'last-event-id': String(lastId) }
+  const sent = request(url, { headers, agent: false })
   t.teardown(() => sent.destroy())
   sent.end()
   const [answer] = (await once(sent, 'response')) as [IncomingMessage]
-  const events: JobStreamEvent[] = []
+  const events: SentEvent[] = []
   let text = ''
   answer.setEncoding('utf8').on('data', (chunk: string) => {
     const blocks = `${text}${chunk}`.split('\n\n')
@@ -54,7 +62,7 @@ export async function followJob(
       events.push({ id: fields.get('id') ?? null, event, data })
     }
   })
-  const isEnded = new Promise<JobStreamEvent[]>((resolve, reject) => {
+  const isEnded = new Promise<SentEvent[]>((resolve, reject) => {
     answer.on('end', () => resolve(events)).on('error', reject)
   })
   isEnded.catch(() => {})
