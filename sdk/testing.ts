@@ -29,6 +29,8 @@ import { checkRoutes } from './route-rules.ts'
 import { attachServices } from './services.ts'
 import { compileSchema, type Issue } from './validation/index.ts'
 
+export { skipWithout } from './skip-without.ts'
+
 /** What the kit needs of a test runner; tap's `t` is one. */
 export interface TestContext {
   teardown(undo: () => unknown): void
