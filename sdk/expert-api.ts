@@ -34,7 +34,10 @@ export interface RouteOptions<
   body?: Body
   /** Shape of a 200 answer, for the docs and for `testExpert`. */
   response?: TSchema
-  /** Takes `multipart/form-data`, or a raw body as one file. Form fields arrive in `body`. */
+  /**
+   * Takes `multipart/form-data`, or a raw body as one file. Form fields arrive in `body`; where `body` is declared, they
+   * may come without files as JSON too.
+   */
   files?: boolean
   /** The route is a job: `is_async: true` in its body or `Prefer: respond-async` answer with a job id. */
   job?: boolean

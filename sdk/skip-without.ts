@@ -1,4 +1,4 @@
-import { accessSync, constants } from 'node:fs'
+import { accessSync, appendFileSync, constants } from 'node:fs'
 import { delimiter, join } from 'node:path'
 
 /**
@@ -18,6 +18,9 @@ export function skipWithout(program: string): false | string {
   if (process.env['NEBULA_TEST_ALL']) {
     throw new Error(`'${program}' is not on PATH, and NEBULA_TEST_ALL wants every test run`)
   }
+  // Counted by who runs all tests, to say at the end what did not run.
+  const list = process.env['NEBULA_TEST_SKIPPED']
+  if (list !== undefined) appendFileSync(list, `${program}\n`)
   return `needs ${program}`
 }
 

@@ -3,7 +3,8 @@ import { hostError } from '../errors.ts'
 import { InvalidRequest } from './invalid-request.ts'
 import { parseJsonBody } from './json-body.ts'
 
-const JSON_TYPE = /^\s*application\/([\w.!#$&^-]+\+)?json\s*(;|$)/i
+/** Types that say a body is JSON. */
+export const JSON_TYPE = /^\s*application\/([\w.!#$&^-]+\+)?json\s*(;|$)/i
 
 /**
  * Gives a body as the seed's framework reads it: JSON when the type says so or is absent, otherwise the

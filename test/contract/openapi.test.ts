@@ -225,7 +225,7 @@ t.test('own routes', async (t) => {
   t.test('files', async (t) => {
     const { paths } = await document('files-and-replies')
     const content = paths['/files']?.post?.requestBody?.content ?? {}
-    t.same(Object.keys(content), ['multipart/form-data'])
+    t.same(Object.keys(content), ['multipart/form-data', 'application/json'])
     const { properties } = content['multipart/form-data']?.schema ?? {}
     t.match(properties, { label: { type: 'string' }, file: { type: 'string', format: 'binary' } })
   })

@@ -11,7 +11,7 @@ import { answerJob } from '../answer-job.ts'
 import { answers, asInput, jobHeaders, ref } from '../documented-schemas.ts'
 import { handle, type RouteCall } from '../handle.ts'
 import { bodyMissing, InvalidRequest } from '../invalid-request.ts'
-import { readBody } from '../read-body.ts'
+import { JSON_TYPE, readBody } from '../read-body.ts'
 import { receiveUpload, type Upload } from '../receive-upload.ts'
 import type { ExpertRouteContext } from '../route-context.ts'
 import { sendReply, sendRunError, sendText } from '../send.ts'
@@ -20,14 +20,27 @@ import { sendReply, sendRunError, sendText } from '../send.ts'
 export function ownRoutes(app: FastifyInstance, context: ExpertRouteContext): void {
   const plain = context.contract.routes.filter((route) => !route.files)
   for (const route of plain) app.route(makeRoute(route, context))
-  // Their bodies go to disk as they come, so these have a parser of their own.
-  void app.register(async (scope) => {
-    scope.removeAllContentTypeParsers()
-    scope.addContentTypeParser('*', (_request, _payload, done) => done(null))
-    for (const route of context.contract.routes) {
-      if (route.files) scope.route(makeRoute(route, context))
-    }
-  })
+  const uploads = context.contract.routes.filter((route) => route.files)
+  for (const takesJson of [true, false]) {
+    // Their bodies go to disk as they come, so these have parsers of their own.
+    void app.register(async (scope) => {
+      scope.removeAllContentTypeParsers()
+      if (takesJson) scope.addContentTypeParser(JSON_TYPE, { parseAs: 'buffer' }, readAsIs)
+      scope.addContentTypeParser('*', (_request, _payload, done) => done(null))
+      for (const route of uploads) {
+        // Where fields are declared, they may come as JSON too; elsewhere JSON is a file like any other.
+        if ((route.body !== undefined) === takesJson) scope.route(makeRoute(route, context))
+      }
+    })
+  }
+}
+
+function readAsIs(
+  _request: unknown,
+  body: Buffer,
+  done: (error: null, body: Buffer) => void
+): void {
+  done(null, body)
 }
 
 function makeRoute(route: ContractRoute, context: ExpertRouteContext): RouteOptions {
@@ -41,9 +54,10 @@ function makeRoute(route: ContractRoute, context: ExpertRouteContext): RouteOpti
       // Before a large body is received for nothing.
       const { refusal } = expert
       if (refusal !== null) throw refusal
-      const upload = route.files
-        ? await receiveUpload(call.raw, context.uploadDir, config.maxUploadBytes)
-        : null
+      const upload =
+        route.files && call.body === undefined
+          ? await receiveUpload(call.raw, context.uploadDir, config.maxUploadBytes)
+          : null
       const remove = () => void upload?.remove()
       try {
         const body = upload === null ? readBody(call.raw, call.body) : upload.fields
@@ -221,8 +235,11 @@ function documented(route: ContractRoute, tag: string) {
   const query = route.job ? withJobOptions(route.querystring) : route.querystring
   if (query !== undefined) schema.querystring = asInput(query)
   if (route.files) {
-    schema.consumes = ['multipart/form-data']
-    schema.body = withFile(asInput(route.body ?? {}))
+    schema.consumes = [
+      'multipart/form-data',
+      ...(route.body === undefined ? [] : ['application/json'])
+    ]
+    schema.body = withFile(asInput(route.body ?? {}), route.body === undefined)
   } else if (route.body !== undefined) {
     schema.body = asInput(route.body)
   }
@@ -236,13 +253,13 @@ function withJobOptions(querystring: object | undefined): object {
   return { type: 'object', ...declared, properties }
 }
 
-/** The form that a file route takes: its declared fields and the file. */
-function withFile(body: object): object {
+/** The form that a file route takes: its declared fields and the file, without which there is no form. */
+function withFile(body: object, isNeeded: boolean): object {
   const declared = body as { properties?: object; required?: string[] }
   return {
     type: 'object',
     ...declared,
     properties: { ...declared.properties, file: { type: 'string', format: 'binary' } },
-    required: [...(declared.required ?? []), 'file']
+    required: [...(declared.required ?? []), ...(isNeeded ? ['file'] : [])]
   }
 }
