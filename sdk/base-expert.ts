@@ -1,11 +1,20 @@
 import type { Static, TSchema } from 'typebox'
 import { baseExpertMark } from './base-expert-mark.ts'
-import type { ExpertLog, InitContext, ItemContext, PipelineContext, RunContext } from './context.ts'
+import type {
+  ExpertContext,
+  ExpertLog,
+  InitContext,
+  ItemContext,
+  PipelineContext,
+  RunContext
+} from './context.ts'
 import type { Movies, Tokens } from './documents.ts'
 import { ExpertError } from './errors.ts'
 import type { ExpertApi } from './expert-api.ts'
 import type { ItemAnswer } from './item-outcome.ts'
 import type { Media } from './media/media.ts'
+import type { MovieFile } from './movies/movie-file.ts'
+import { openMovie } from './movies/open-movie.ts'
 import type { Pipelines } from './pipelines.ts'
 import { type ExpertParam, movieAlias } from './records.ts'
 import { type ExpertServices, servicesOf } from './services.ts'
@@ -84,6 +93,17 @@ export abstract class BaseExpert<
   /** The name under which the host serves this expert; `/` and records carry it. */
   getName(): string {
     return this.#services().name
+  }
+
+  /**
+   * Finds a movie's document and fetches the file that its `url_path` names, into the folder of the job.
+   *
+   * @param id - `Movies/<key>` or the bare key
+   * @throws ExpertError EXP_MEDIA_NOT_FOUND when there is no such movie, EXP_BAD_INPUT when its document does not say
+   *   where its file is or names scene elements that cannot be; else as `media.downloadVideo`
+   */
+  openMovie(id: string, context: Pick<ExpertContext, 'tmp' | 'signal'>): Promise<MovieFile> {
+    return openMovie(id, this.#services(), context)
   }
 
   /** Loads what the expert needs. The expert is ready when this resolves, and failed when it throws. */

@@ -1,12 +1,13 @@
 /**
  * Every failure that the SDK raises itself, with the HTTP status that a caller of a route gets for it.
  *
- * `EXP_MEDIA_*` mean that a picture cannot be had or read. On the seed's predict routes they become
+ * `EXP_MEDIA_*` mean that a picture, video or sound cannot be had or read. On the seed's predict routes they become
  * `200 {"result":null,"error":"…"}`; on an expert's own routes the status below.
  */
 export const expertErrorStatus = {
   EXP_BAD_INPUT: 422,
   EXP_MEDIA_ADDRESS: 400,
+  EXP_MEDIA_NO_FFMPEG: 501,
   EXP_MEDIA_NOT_FOUND: 400,
   EXP_MEDIA_TIMEOUT: 400,
   EXP_MEDIA_TOO_LARGE: 413,

@@ -19,7 +19,22 @@ export type {
 } from './expert-api.ts'
 export type { HandledTask, HandleOptions } from './handle-task.ts'
 export type { ItemAnswer } from './item-outcome.ts'
-export type { DecodedImage, DecodeOptions, Media } from './media/media.ts'
+export type {
+  DecodedImage,
+  DecodeOptions,
+  DownloadedFile,
+  FrameOptions,
+  Media,
+  MediaInfo,
+  SceneChange,
+  SceneChanges,
+  VideoFrame
+} from './media/media.ts'
+export { FrameChoice } from './movies/frame-choice.ts'
+export { type ChooseOptions, type ChosenFrame, MovieFile } from './movies/movie-file.ts'
+export { movieKeyOf, movieNameOf } from './movies/movie-key.ts'
+export { openMovieFile } from './movies/open-movie.ts'
+export type { SceneElement } from './movies/scene-elements.ts'
 export type { PipelineMovie, PipelineMovies } from './pipeline-movies.ts'
 export type { PipelineTask } from './pipeline-task.ts'
 export type { PipelineMoviesAnswer, Pipelines, PipelineUpdate } from './pipelines.ts'

@@ -30,6 +30,7 @@ import { attachServices } from './services.ts'
 import { compileSchema, type Issue } from './validation/index.ts'
 
 export { skipWithout } from './skip-without.ts'
+export { makeStillMovie, type StillMovieOptions } from './still-movie.ts'
 
 /** What the kit needs of a test runner; tap's `t` is one. */
 export interface TestContext {
@@ -133,7 +134,12 @@ export async function testExpert<E extends BaseExpert>(
     }),
     config: config as Record<string, unknown>,
     log,
-    media: createMedia({ ...defaultMediaPolicy, fileRoots: [tmpdir()], ...options.media }),
+    media: createMedia({
+      ...defaultMediaPolicy,
+      fileRoots: [tmpdir()],
+      folder: join(folder, 'media'),
+      ...options.media
+    }),
     changed: quiet
   })
   const routes = collectRoutes((api) => expert.addExpertApis(api))

@@ -39,6 +39,7 @@ export function loadConfig(env: NodeJS.ProcessEnv, cwd: string): HostConfig {
   const file = configPath === null ? {} : readConfigFile(configPath, named !== undefined, problems)
   const root = configPath === null ? cwd : dirname(configPath)
   const dataDir = reader.text('NEBULA_DATA_DIR')
+  const dataFolder = dataDir === undefined ? join(root, 'data') : resolve(cwd, dataDir)
   const outputRoot = reader.text('EXPERT_OUTPUT_ROOT')
   const dirs = file.plugins_dir ?? ['./plugins']
 
@@ -49,7 +50,7 @@ export function loadConfig(env: NodeJS.ProcessEnv, cwd: string): HostConfig {
     baseDir: root,
     defaultExpert: reader.text('EXPERT_DEFAULT') ?? null,
     experts: resolvePackages(file.experts ?? {}, root),
-    dataDir: dataDir === undefined ? join(root, 'data') : resolve(cwd, dataDir),
+    dataDir: dataFolder,
     port: reader.integer('PORT', 0, 65_535) ?? 8000,
     host: reader.text('HOST') ?? '0.0.0.0',
     logLevel: reader.oneOf('LOG_LEVEL', logLevels) ?? 'info',
@@ -71,7 +72,11 @@ export function loadConfig(env: NodeJS.ProcessEnv, cwd: string): HostConfig {
     media: {
       ...defaultMediaPolicy,
       allowHosts: reader.list('EXPERT_ALLOW_HOSTS') ?? [],
-      fileRoots: (reader.list('EXPERT_FILE_ROOTS') ?? []).map((dir) => resolve(cwd, dir))
+      fileRoots: (reader.list('EXPERT_FILE_ROOTS') ?? []).map((dir) => resolve(cwd, dir)),
+      ffmpeg: pathOf(reader.text('FFMPEG_PATH'), cwd),
+      ffprobe: pathOf(reader.text('FFPROBE_PATH'), cwd),
+      webServer: reader.text('WEB_SERVER') ?? null,
+      folder: join(dataFolder, 'media')
     },
     env
   }
@@ -96,6 +101,10 @@ export function readSettings(config: HostConfig): HostConfig['experts'] {
   const file = readConfigFile(config.configPath, true, problems)
   if (problems.length > 0) throw new ConfigError(problems)
   return resolvePackages(file.experts ?? {}, dirname(config.configPath))
+}
+
+function pathOf(text: string | undefined, cwd: string): string | null {
+  return text === undefined ? null : resolve(cwd, text)
 }
 
 /** As in the seed system, what is no mode in so many words is `service`. */

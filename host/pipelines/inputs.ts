@@ -1,5 +1,4 @@
-import { createHash } from 'node:crypto'
-import { basename, extname } from 'node:path'
+import { movieKeyOf, movieNameOf, namesPicture } from '@nebula-experts/sdk/hosting'
 import { isLegalKey } from '../documents/document-key.ts'
 import type { MovieStore } from '../documents/movie-store.ts'
 import { type DocumentFields, isObject } from '../documents/stored-document.ts'
@@ -10,8 +9,6 @@ interface GivenMovie {
   url: string
   type: string
 }
-
-const PICTURES = new Set(['.jpg', '.jpeg', '.png', '.webp', '.gif', '.bmp', '.tif', '.tiff'])
 
 /**
  * Makes movies of the addresses that the `inputs` of a pipeline give to some of its experts, as the
@@ -39,7 +36,7 @@ export async function moviesOfInputs(
     // Another host may be doing the same: merged, both write one document.
     await movies.save({
       _key: movie.key,
-      name: nameOf(movie.url),
+      name: movieNameOf(movie.url),
       url_path: movie.url,
       orig_url: movie.url,
       type: movie.type,
@@ -59,24 +56,10 @@ function givenMovies(request: unknown): GivenMovie[] {
     const { url, movie_id: id, type } = movie
     const asked = typeof id === 'string' ? id.replace(/^Movies\//, '') : ''
     const isKind = type === 'movie' || type === 'image'
-    return { key: isLegalKey(asked) ? asked : keyOf(url), url, type: isKind ? type : kindOf(url) }
+    return {
+      key: isLegalKey(asked) ? asked : movieKeyOf(url),
+      url,
+      type: isKind ? type : namesPicture(url) ? 'image' : 'movie'
+    }
   })
-}
-
-/** The same address is the same movie: a signed 64-bit number in its text, as the system's other tools make them. */
-function keyOf(url: string): string {
-  return createHash('sha256').update(url).digest().readBigInt64BE().toString()
-}
-
-function kindOf(url: string): string {
-  return PICTURES.has(extname(pathOf(url)).toLowerCase()) ? 'image' : 'movie'
-}
-
-function nameOf(url: string): string {
-  const path = pathOf(url)
-  return basename(path, extname(path))
-}
-
-function pathOf(url: string): string {
-  return url.split(/[?#]/, 1)[0] as string
 }

@@ -223,7 +223,7 @@ export class PipelineService {
     document: StoredDocument,
     tasks: readonly RunnableTask[]
   ): Promise<Record<string, DocumentFields>> {
-    const named = Array.isArray(document.plan) ? [] : tasks.map(({ task }) => task)
+    const named = tasks.map(({ task }) => task)
     const { movies } = this.#options.documents
     return moviesOfInputs(document, named, movies, this.#closing.signal)
   }

@@ -6,12 +6,19 @@ import { ExpertError } from '../errors.ts'
 import { checkBytes, type MediaSource } from './media-source.ts'
 import { shownUrl } from './shown-url.ts'
 
+/** A file that lies under a root. */
+export interface FileSource extends MediaSource {
+  /** Its own, links resolved. */
+  path: string
+  bytes: number
+}
+
 /** @throws ExpertError EXP_MEDIA_ADDRESS, EXP_MEDIA_NOT_FOUND, EXP_MEDIA_TOO_LARGE */
 export async function openFile(
   url: URL,
   options: { fileRoots: string[]; maxBytes: number },
   signal: AbortSignal
-): Promise<MediaSource> {
+): Promise<FileSource> {
   const name = shownUrl(url)
   const path = pathOf(url, name)
   const roots = await realRoots(options.fileRoots)
@@ -28,16 +35,19 @@ export async function openFile(
   const handle = await open(real, flags).catch((cause) => {
     throw missing(name, cause)
   })
+  let bytes: number
   try {
     await checkOpened(handle, real, roots, name)
     const opened = await handle.stat()
     checkRegular(opened, name)
     checkBytes(name, opened.size, options.maxBytes)
+    bytes = opened.size
   } catch (error) {
     await handle.close()
     throw error
   }
-  return { name, type: null, body: readBody(handle, signal), close: () => handle.close() }
+  const body = readBody(handle, signal)
+  return { name, type: null, body, path: real, bytes, close: () => handle.close() }
 }
 
 async function* readBody(handle: FileHandle, signal: AbortSignal): AsyncGenerator<Uint8Array> {

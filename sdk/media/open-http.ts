@@ -17,14 +17,14 @@ const redirects = new Set([301, 302, 303, 307, 308])
  */
 export async function openHttp(
   first: URL,
-  options: AddressRules & { maxBytes: number },
+  options: AddressRules & { maxBytes: number; accept: string },
   signal: AbortSignal
 ): Promise<MediaSource> {
   let url = first
   let name = shownUrl(first)
   for (let hop = 0; hop <= maxRedirects; hop++) {
     const addresses = await checkedAddresses(url, name, options, signal)
-    const response = await ask(url, name, addresses, signal)
+    const response = await ask(url, options.accept, name, addresses, signal)
     if (!redirects.has(response.statusCode ?? 0)) return answered(response, name, options.maxBytes)
     response.destroy()
     url = redirectTarget(response, url, name)
@@ -35,6 +35,7 @@ export async function openHttp(
 
 function ask(
   url: URL,
+  accept: string,
   name: string,
   addresses: string[],
   signal: AbortSignal
@@ -45,7 +46,7 @@ function ask(
       // An agent of its own: no connection that was made for another check, no proxy of the process.
       agent: new Agent({ keepAlive: false, autoSelectFamilyAttemptTimeout: 2000 }),
       lookup: answerWith(addresses),
-      headers: { accept: 'image/*', 'accept-encoding': 'identity', 'user-agent': 'nebula-experts' },
+      headers: { accept, 'accept-encoding': 'identity', 'user-agent': 'nebula-experts' },
       signal
     })
     asked.on('response', resolve)

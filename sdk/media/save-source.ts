@@ -3,29 +3,33 @@ import { open, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { DownloadedFile } from './media.ts'
 import { checkBytes, type MediaSource } from './media-source.ts'
-import { readPictureHeader } from './picture-header.ts'
+
+export interface SaveOptions {
+  folder: string
+  maxBytes: number
+  /** Throws for a file that is not what it should be; gives its extension. */
+  check(path: string): Promise<string>
+  signal: AbortSignal
+}
 
 /**
- * Writes a source to a file of its own. Whole and a picture, or nothing of it stays in the folder.
+ * Writes a source to a file of its own. Whole and of the right kind, or nothing of it stays in the folder.
  *
- * @throws ExpertError EXP_MEDIA_TOO_LARGE, EXP_MEDIA_UNREADABLE, or as the source does
+ * @throws ExpertError EXP_MEDIA_TOO_LARGE, or as the source or the check does
  */
 export async function saveSource(
   source: MediaSource,
-  folder: string,
-  limits: { maxBytes: number; maxPixels: number },
-  signal: AbortSignal
+  { folder, maxBytes, check, signal }: SaveOptions
 ): Promise<DownloadedFile> {
   const base = join(folder, randomUUID())
   const part = `${base}.part`
   try {
-    const bytes = await write(part, source, limits.maxBytes)
-    const { name, type } = source
-    const format = await readPictureHeader(part, { name, type, maxPixels: limits.maxPixels })
+    const bytes = await write(part, source, maxBytes)
+    const format = await check(part)
     signal.throwIfAborted()
     const path = `${base}.${format}`
     await rename(part, path)
-    return { path, bytes, type }
+    return { path, bytes, type: source.type }
   } catch (error) {
     await rm(part, { force: true })
     throw error

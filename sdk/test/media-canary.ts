@@ -5,7 +5,7 @@ import { createServer, type RequestListener, type Server } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import sharp, { type Sharp } from 'sharp'
 import type { Test } from 'tap'
-import { createMedia } from '../media/create-media.ts'
+import { createMedia, defaultMediaPolicy } from '../media/create-media.ts'
 import type { MediaPolicy } from '../media/media.ts'
 
 /** A server on loopback that knows whether anything has reached it. */
@@ -64,8 +64,7 @@ export async function startCanary(handler: RequestListener): Promise<Canary> {
 
 export function policy(changes: Partial<MediaPolicy> = {}): MediaPolicy {
   return {
-    allowHosts: [],
-    fileRoots: [],
+    ...defaultMediaPolicy,
     maxBytes: 1_000_000,
     maxPixels: 1_000_000,
     timeoutMs: 10_000,
