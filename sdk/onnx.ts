@@ -3,9 +3,10 @@ import { createReadStream } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { pipeline } from 'node:stream/promises'
 import type { InferenceSession } from 'onnxruntime-node'
-import { ExpertError } from './errors.ts'
+import { ExpertError, isExpertError } from './errors.ts'
 import { checkFeed, type OnnxPort, type OnnxTensor } from './onnx-tensor.ts'
 
+export { fromHalfFloat, toHalfFloat } from './half-float.ts'
 export type { OnnxData, OnnxPort, OnnxTensor } from './onnx-tensor.ts'
 
 type Runtime = typeof import('onnxruntime-node')
@@ -30,11 +31,15 @@ export interface OnnxSession {
   readonly inputs: readonly OnnxPort[]
   readonly outputs: readonly OnnxPort[]
   /**
-   * Computes all outputs. The call blocks this process's event loop while it computes.
+   * Computes outputs, all or those that are named. The call blocks this process's event loop while it
+   * computes.
    *
    * @throws ExpertError EXP_MODEL when a feed does not fit, the run fails or the session is released
    */
-  run(feeds: Record<string, OnnxTensor>): Promise<Record<string, OnnxTensor>>
+  run(
+    feeds: Record<string, OnnxTensor>,
+    outputs?: readonly string[]
+  ): Promise<Record<string, OnnxTensor>>
   /** Runs once and drops the outputs: the first run of a shape is the slow one. Gives milliseconds. */
   warmUp(feeds: Record<string, OnnxTensor>): Promise<number>
   /** Gives the native memory back, after the runs already asked for. May be called again. */
@@ -67,32 +72,45 @@ export async function openSession(
     const native = await (typeof model === 'string'
       ? runtime.InferenceSession.create(model, settings)
       : runtime.InferenceSession.create(model, settings))
-    return wrapSession(runtime, native, name, sha256)
+    return await wrapSession(runtime, native, name, sha256)
   } catch (cause) {
+    if (isExpertError(cause)) throw cause
     throw new ExpertError('EXP_MODEL', `Cannot open ${name}: ${messageOf(cause)}`, { cause })
   }
 }
 
-function wrapSession(
+async function wrapSession(
   runtime: Runtime,
   native: InferenceSession,
   model: string,
   sha256: string
-): OnnxSession {
+): Promise<OnnxSession> {
   const inputs = native.inputMetadata.map(toPort)
   const outputs = native.outputMetadata.map(toPort)
+  if (outputs.some((port) => port.name === '__proto__')) {
+    // The runtime collects outputs in plain objects, where this name is taken.
+    await native.release()
+    throw new ExpertError(
+      'EXP_MODEL',
+      `${model} has an output '__proto__', which cannot be fetched: rename it`
+    )
+  }
   let last: Promise<unknown> = Promise.resolve()
   let released: Promise<void> | undefined
 
-  async function compute(feeds: Record<string, OnnxTensor>): Promise<Record<string, OnnxTensor>> {
+  async function compute(
+    feeds: Record<string, OnnxTensor>,
+    wanted: readonly string[] | undefined
+  ): Promise<Record<string, OnnxTensor>> {
     const unknown = Object.keys(feeds).find((name) => inputs.every((port) => port.name !== name))
     if (unknown !== undefined) {
       const known = inputs.map((port) => `'${port.name}'`).join(', ')
       throw new ExpertError('EXP_MODEL', `${model} has no input '${unknown}', it has ${known}`)
     }
-    const tensors: Record<string, InstanceType<Runtime['Tensor']>> = {}
+    // Without a prototype: an input may be called __proto__.
+    const tensors: Record<string, InstanceType<Runtime['Tensor']>> = Object.create(null)
     for (const port of inputs) {
-      const feed = feeds[port.name]
+      const feed = Object.hasOwn(feeds, port.name) ? feeds[port.name] : undefined
       if (feed === undefined) {
         throw new ExpertError('EXP_MODEL', `Input '${port.name}' of ${model} is missing`)
       }
@@ -102,7 +120,7 @@ function wrapSession(
       ])
     }
     try {
-      const results = await native.run(tensors)
+      const results = await native.run(tensors, [...(wanted ?? session.outputNames)])
       return Object.fromEntries(
         Object.entries(results).map(([name, tensor]) => [
           name,
@@ -121,11 +139,11 @@ function wrapSession(
     outputNames: outputs.map((port) => port.name),
     inputs,
     outputs,
-    run: async (feeds) => {
+    run: async (feeds, wanted) => {
       if (released !== undefined) {
         throw new ExpertError('EXP_MODEL', `${model} was released and cannot run any more`)
       }
-      const run = last.then(() => compute(feeds))
+      const run = last.then(() => compute(feeds, wanted))
       last = run.catch(() => undefined)
       return run
     },

@@ -1,8 +1,8 @@
 import { ExpertError } from '../errors.ts'
+import { toHalfFloat } from '../half-float.ts'
 import { loadSharp } from '../media/load-sharp.ts'
 import type { DecodedImage } from '../media/media.ts'
 import type { OnnxTensor } from '../onnx-tensor.ts'
-import { toHalfFloat } from './half-float.ts'
 import { type Fit, type Placement, placeImage } from './placement.ts'
 
 /** Element types that a picture may become; `float16` is its raw bits. */

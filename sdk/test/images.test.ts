@@ -1,5 +1,5 @@
 import t from 'tap'
-import { toHalfFloat } from '../images/half-float.ts'
+import { fromHalfFloat, toHalfFloat } from '../half-float.ts'
 import {
   type Box,
   imageTensor,
@@ -75,6 +75,10 @@ t.test('element types are rounded and cut, and halves are halves', async (t) => 
     [1 + 3 * 2 ** -11, 0x3c02]
   ]
   for (const [value, half] of rows) t.equal(toHalfFloat(value), half, `${value}`)
+  for (let half = 0; half < 0x10000; half += 1) {
+    const value = fromHalfFloat(half)
+    if (!Number.isNaN(value) && toHalfFloat(value) !== half) t.fail(`${half} comes back`)
+  }
 })
 
 t.test('a letterboxed picture keeps its shape, and boxes find their way back', async (t) => {
