@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util'
-import { create } from './cli/create.ts'
+import { create, createModel } from './cli/create.ts'
 import { doctor } from './cli/doctor.ts'
 import { EXIT_USAGE } from './cli/exit-codes.ts'
 import { manage, manageCommands } from './cli/manage.ts'
@@ -11,6 +11,9 @@ const USAGE = `Usage: nebula-experts COMMAND
   serve                   serve every plugin of the plugin folders, or those that EXPERT_PLUGINS names
   serve FOLDER…           serve these packages alone
   create NAME             write plugins/NAME: an expert with its test, which a running host serves at once
+  create NAME --onnx MODEL.onnx [--task TASK]
+                          write plugins/NAME: a model that is served with no code; TASK is classification,
+                          detection, embedding or segmentation, of pictures
   doctor FOLDER           start a package in a host of its own and say what is wrong with it
   doctor --chaos FOLDER   the same, then kill, hang and flood it, and say how it recovers
   pipeline run FILE.json [--url URL]
@@ -25,6 +28,8 @@ interface Options {
   help?: boolean | undefined
   chaos?: boolean | undefined
   url?: string | undefined
+  onnx?: string | undefined
+  task?: string | undefined
 }
 
 /** A command's work, or what it wants when its words are not that. */
@@ -34,8 +39,11 @@ const commands = new Map<string, Command>([
   ['serve', (folders) => serve(folders)],
   [
     'create',
-    ([name, ...more]) =>
-      name === undefined || more.length > 0 ? 'the name of the new expert' : create(name)
+    ([name, ...more], { onnx, task }) => {
+      if (name === undefined || more.length > 0) return 'the name of the new expert'
+      if (onnx === undefined) return task === undefined ? create(name) : '--onnx beside --task'
+      return createModel(name, { model: onnx, task })
+    }
   ],
   [
     'doctor',
@@ -84,7 +92,9 @@ function parse() {
     options: {
       help: { type: 'boolean', short: 'h' },
       chaos: { type: 'boolean' },
-      url: { type: 'string' }
+      url: { type: 'string' },
+      onnx: { type: 'string' },
+      task: { type: 'string' }
     }
   })
 }

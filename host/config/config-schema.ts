@@ -21,7 +21,8 @@ export const ExpertSettings = Type.Object(
     ),
     env: Type.Optional(
       Type.Record(Type.String(), Type.String(), {
-        description: "Values of the expert's declared config keys; they win over the environment"
+        description:
+          "Values of the expert's declared config keys; they win over the environment. Those that start with ./ or ../ are paths relative to this file"
       })
     ),
     runtime: Type.Optional(

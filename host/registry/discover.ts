@@ -1,13 +1,16 @@
 import { readdir, realpath, stat } from 'node:fs/promises'
 import { dirname, isAbsolute, join, resolve, sep } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import type { ExpertSettings } from '../config/config-schema.ts'
 import type { HostConfig } from '../config/host-config.ts'
 import {
   checkName,
+  isModelFolder,
   isPlugin,
   PluginError,
   type PluginSource,
   readManifest,
+  readModelSource,
   readPluginSource
 } from './plugin-source.ts'
 
@@ -35,9 +38,14 @@ interface Lookup extends Pick<HostConfig, 'pluginDirs' | 'experts' | 'selected' 
   lastNames?: ReadonlyMap<string, string>
 }
 
+/** The bundled package that serves models, and the name by which entries of the configuration mean it. */
+const MODEL_SERVER = { name: 'onnx', packageName: '@nebula-experts/onnx' }
+const HOST_FOLDER = dirname(fileURLToPath(import.meta.url))
+
 /**
- * Finds every expert: sub-folders of the plugin folders, the entries of the configuration, and what
- * `EXPERT_PLUGINS` names. Nothing of a package is run. Names are compared without case.
+ * Finds every expert: sub-folders of the plugin folders, packages and models, the entries of the
+ * configuration, and what `EXPERT_PLUGINS` names. Nothing of a package is run. Names are compared without
+ * case. A template is served under the names that are given to it, and not because it is there.
  *
  * @param owners - folders by lower-case name: who had a name before keeps it
  */
@@ -78,9 +86,16 @@ export async function discover(
   for (const [name, settings] of Object.entries(config.experts)) {
     const wanted = settings.package ?? name
     const item = await find(wanted, found, config)
-    add(name, item, settings, `it waits for a plugin '${wanted}', which is not there yet`)
+    add(
+      name,
+      item,
+      withPaths(settings, config.baseDir),
+      `it waits for a plugin '${wanted}', which is not there yet`
+    )
   }
-  for (const item of found) if (!used.has(item)) add(item.name, item, {}, '')
+  for (const item of found) {
+    if (!used.has(item) && item.source?.isTemplate !== true) add(item.name, item, {}, '')
+  }
 
   if (config.selected === null) return candidates
   const chosen = new Set<Candidate>()
@@ -127,25 +142,50 @@ function judge(name: string, item: Found | null, own: ExpertSettings, waitsFor: 
   return candidate
 }
 
+/** Values of an entry's `env` that start as relative paths are relative to the configuration file. */
+function withPaths(settings: ExpertSettings, baseDir: string): ExpertSettings {
+  if (settings.env === undefined) return settings
+  const env = Object.entries(settings.env).map(([key, value]): [string, string] => [
+    key,
+    /^\.{1,2}\//.test(value) ? resolve(baseDir, value) : value
+  ])
+  return { ...settings, env: Object.fromEntries(env) }
+}
+
 /** The plugin of that name, package name or folder; else an installed package of that name. */
 async function find(word: string, found: Found[], config: Lookup): Promise<Found | null> {
   if (word.startsWith('.') || isAbsolute(word)) {
     const folder = await realpath(resolve(config.baseDir, word)).catch(() => null)
     if (folder === null) return null
-    return found.find((item) => item.folder === folder) ?? (await inspect(folder, config))
+    return found.find((item) => item.folder === folder) ?? (await inspect(folder, found, config))
   }
   const lower = word.toLowerCase()
   const known = found.find(
     (item) => item.name.toLowerCase() === lower || item.source?.packageName === word
   )
-  return known ?? (await findInstalled(word, config))
+  if (known !== undefined) return known
+  if (lower === MODEL_SERVER.name) return findModelServer(found, config)
+  return findInstalled(word, config.baseDir, config)
 }
 
-async function findInstalled(packageName: string, config: Lookup): Promise<Found | null> {
-  for (let folder = config.baseDir; ; folder = dirname(folder)) {
+/** A template of that name in the plugin folders, else the bundled one: beside the configuration or this host. */
+async function findModelServer(found: Found[], config: Lookup): Promise<Found | null> {
+  const { name, packageName } = MODEL_SERVER
+  const dropped = found.find((item) => item.name === name && item.source?.isTemplate === true)
+  if (dropped !== undefined) return dropped
+  const beside = await findInstalled(packageName, config.baseDir, config)
+  return beside ?? (await findInstalled(packageName, HOST_FOLDER, config))
+}
+
+async function findInstalled(
+  packageName: string,
+  from: string,
+  config: Lookup
+): Promise<Found | null> {
+  for (let folder = from; ; folder = dirname(folder)) {
     const installed = join(folder, 'node_modules', ...packageName.split('/'))
     if ((await stat(join(installed, 'package.json')).catch(() => null))?.isFile() === true) {
-      return inspect(await realpath(installed), config)
+      return inspect(await realpath(installed), [], config)
     }
     if (folder === dirname(folder)) return null
   }
@@ -153,21 +193,23 @@ async function findInstalled(packageName: string, config: Lookup): Promise<Found
 
 async function scanFolders(config: Lookup): Promise<Found[]> {
   const found: Found[] = []
+  // After the packages: the one that serves them may be among these.
+  const models: string[] = []
   for (const root of config.pluginDirs) {
     const entries = await readdir(root, { withFileTypes: true }).catch(() => [])
     for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
       if (entry.name.startsWith('.') || entry.name === 'node_modules') continue
       const folder = await realpath(join(root, entry.name)).catch(() => null)
-      if (
-        folder === null ||
-        (await stat(join(folder, 'package.json')).catch(() => null)) === null
-      ) {
+      if (folder === null) continue
+      if ((await stat(join(folder, 'package.json')).catch(() => null)) === null) {
+        if (await isModelFolder(folder)) models.push(folder)
         continue
       }
-      const item = await inspect(folder, config)
+      const item = await inspect(folder, found, config)
       if (await saysPlugin(item)) found.push(item)
     }
   }
+  for (const folder of models) found.push(await inspect(folder, found, config))
   return found
 }
 
@@ -180,13 +222,24 @@ async function saysPlugin(item: Found): Promise<boolean> {
   }
 }
 
-async function inspect(folder: string, { lastNames }: Lookup): Promise<Found> {
-  const name = lastNames?.get(folder) ?? folder.slice(folder.lastIndexOf(sep) + 1)
+async function inspect(folder: string, found: Found[], config: Lookup): Promise<Found> {
+  const name = config.lastNames?.get(folder) ?? folder.slice(folder.lastIndexOf(sep) + 1)
   try {
-    const source = await readPluginSource(folder)
+    const source = (await isModelFolder(folder))
+      ? await readModel(folder, found, config)
+      : await readPluginSource(folder)
     return { folder, name: source.name, source, problem: null }
   } catch (error) {
     // Whatever it is, it is this folder's alone.
     return { folder, name, source: null, problem: (error as Error).message }
   }
+}
+
+async function readModel(folder: string, found: Found[], config: Lookup): Promise<PluginSource> {
+  const server = await findModelServer(found, config)
+  const template = server?.source ?? null
+  if (template !== null) return readModelSource(folder, template)
+  const { packageName } = MODEL_SERVER
+  const why = server?.problem ?? `it is not installed: npm install ${packageName}`
+  throw new PluginError(`it is a model, which ${packageName} serves, but ${why}`)
 }

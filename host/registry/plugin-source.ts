@@ -1,16 +1,20 @@
-import { readFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { readFile, stat } from 'node:fs/promises'
+import { basename, join } from 'node:path'
 import { Ajv } from 'ajv'
-import { Type } from 'typebox'
+import { type Static, Type } from 'typebox'
 import { ExpertSettings } from '../config/config-schema.ts'
 
-/** A package that may be served: what its `package.json` says, checked. */
+/** What may be served: a package, as its `package.json` says, or a model that a package serves. */
 export interface PluginSource {
-  /** Absolute path of the package's folder, links resolved. */
+  /** Absolute path of the package's or the model's folder, links resolved. */
   folder: string
+  /** The package that serves the model in this folder; null for a package. */
+  template: PluginSource | null
+  /** A package that serves what others bring: never as itself, unless it is named. */
+  isTemplate: boolean
   packageName: string
   version: string
-  /** Path of the entry module inside the folder. */
+  /** Path of the entry module inside the package's folder. */
   entry: string
   /** Settings of the manifest's `nebula` field, without the name. */
   settings: ExpertSettings
@@ -26,6 +30,9 @@ export class PluginError extends Error {
 /** The keyword by which a package says that it is a plugin. */
 export const PLUGIN_KEYWORD = 'nebula-expert'
 
+/** What is to be known of a model that lies in a folder of its own. */
+const EXPERT_FILE = 'expert.json'
+
 /** What an expert may be called. */
 export const LEGAL_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]*$/
 const {
@@ -35,7 +42,11 @@ const {
   ...manifestSettings
 } = ExpertSettings.properties
 const Manifest = Type.Object(
-  { expert: Type.Optional(Type.String()), ...manifestSettings },
+  {
+    expert: Type.Optional(Type.String()),
+    template: Type.Optional(Type.Boolean()),
+    ...manifestSettings
+  },
   { additionalProperties: false }
 )
 const checkManifest = new Ajv({ allErrors: true, strict: false }).compile(Manifest)
@@ -43,7 +54,7 @@ const checkManifest = new Ajv({ allErrors: true, strict: false }).compile(Manife
 /** @throws PluginError when the folder holds no package, or one that cannot be served */
 export async function readPluginSource(folder: string): Promise<PluginSource> {
   const manifest = await readManifest(folder)
-  const { expert, ...settings } = readSettings(manifest.nebula)
+  const { expert, template, ...settings } = readSettings(manifest.nebula)
   const packageName = typeof manifest.name === 'string' ? manifest.name : ''
   const name = expert ?? nameOfPackage(packageName)
   checkName(name)
@@ -53,6 +64,8 @@ export async function readPluginSource(folder: string): Promise<PluginSource> {
   }
   return {
     folder,
+    template: null,
+    isTemplate: template === true,
     packageName,
     version: typeof manifest.version === 'string' ? manifest.version : '0.0.0',
     entry,
@@ -61,23 +74,61 @@ export async function readPluginSource(folder: string): Promise<PluginSource> {
   }
 }
 
+/** Files by which a folder without a `package.json` says that it is a model. */
+const MODEL_FILES = ['model.onnx', EXPERT_FILE] as const
+
+/** True for a folder that holds a model and what is to be known of it, and is no package. */
+export async function isModelFolder(folder: string): Promise<boolean> {
+  const isThere = async (name: string) =>
+    (await stat(join(folder, name)).catch(() => null))?.isFile() === true
+  if (await isThere('package.json')) return false
+  return (await Promise.all(MODEL_FILES.map(isThere))).every(Boolean)
+}
+
+/**
+ * A model's folder: its `expert.json` gives name and version, the package its code.
+ *
+ * @throws PluginError when `expert.json` cannot be read, or gives no name that can be served
+ */
+export async function readModelSource(
+  folder: string,
+  template: PluginSource
+): Promise<PluginSource> {
+  const { expert = basename(folder), version = '0.0.0' } = await readObject(folder, EXPERT_FILE)
+  for (const [key, value] of Object.entries({ expert, version })) {
+    if (typeof value !== 'string') {
+      throw new PluginError(`${EXPERT_FILE}: ${key} is ${JSON.stringify(value)}, wanted a string`)
+    }
+  }
+  checkName(expert as string)
+  return {
+    ...template,
+    ...{ folder, template, isTemplate: false, packageName: '' },
+    version: version as string,
+    name: expert as string
+  }
+}
+
 export async function readManifest(folder: string): Promise<Record<string, unknown>> {
-  const path = join(folder, 'package.json')
+  return readObject(folder, 'package.json')
+}
+
+async function readObject(folder: string, name: string): Promise<Record<string, unknown>> {
   let text: string
   try {
-    text = await readFile(path, 'utf8')
+    text = await readFile(join(folder, name), 'utf8')
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code
-    throw new PluginError(code === 'ENOENT' ? 'it has no package.json' : `package.json: ${code}`)
+    throw new PluginError(code === 'ENOENT' ? `it has no ${name}` : `${name}: ${code}`)
   }
   try {
-    const manifest = JSON.parse(text)
-    if (typeof manifest !== 'object' || manifest === null || Array.isArray(manifest)) {
+    const found = JSON.parse(text)
+    if (typeof found !== 'object' || found === null || Array.isArray(found)) {
       throw new SyntaxError('wanted an object')
     }
-    return manifest
+    return found
   } catch (error) {
-    throw new PluginError(`package.json is not usable JSON: ${(error as Error).message}`)
+    throw new PluginError(`${name} is not usable JSON: ${(error as Error).message}`)
   }
 }
 
@@ -100,9 +151,9 @@ export function checkName(name: string): void {
   }
 }
 
-function readSettings(nebula: unknown): { expert?: string } & ExpertSettings {
+function readSettings(nebula: unknown): Static<typeof Manifest> {
   if (nebula === undefined) return {}
-  if (checkManifest(nebula)) return nebula as { expert?: string } & ExpertSettings
+  if (checkManifest(nebula)) return nebula as Static<typeof Manifest>
   const problems = (checkManifest.errors ?? []).map((error) => {
     const extra = (error.params as { additionalProperty?: string }).additionalProperty
     return `nebula${error.instancePath} ${error.message}${extra === undefined ? '' : ` (${extra})`}`

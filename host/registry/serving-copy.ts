@@ -27,6 +27,8 @@ export interface ServingCopy {
 
 const MAX_FILES = 20_000
 const MAX_BYTES = 512 * 1024 * 1024
+/** Where a model lies in the copy of the package that serves it. */
+const MODEL_FOLDER = 'model'
 /** Never copied: installed dependencies are linked, and history is not code. */
 const LEFT_OUT = new Set(['node_modules', '.git'])
 
@@ -35,12 +37,13 @@ const SDK_FOLDER = dirname(dirname(fileURLToPath(import.meta.resolve('@nebula-ex
 
 /**
  * Copies a package under `root` and links what its imports need: its own `node_modules`, those of the
- * folders above it, nearest first, and last the host's SDK.
+ * folders above it, nearest first, and last the host's SDK. Of a model, the package that serves it is copied,
+ * and the model's files into its folder `model`.
  *
  * @throws PluginError when the package is too large, or a link in it leads out of it
  */
 export async function makeServingCopy(source: PluginSource, root: string): Promise<ServingCopy> {
-  const files = await listFiles(source.folder)
+  const files = await listFiles(source)
   const fingerprint = hashOf(files)
   const home = join(
     root,
@@ -51,7 +54,7 @@ export async function makeServingCopy(source: PluginSource, root: string): Promi
     rm(home, { recursive: true, force: true, maxRetries: 3, retryDelay: 100 }).catch(() => {})
   try {
     const { folder, entry } = await fillCopy(source, files, home)
-    if (hashOf(await listFiles(source.folder)) !== fingerprint) {
+    if (hashOf(await listFiles(source)) !== fingerprint) {
       throw new PluginError('its files changed while they were copied')
     }
     return { folder, entryUrl: pathToFileURL(entry).href, fingerprint, remove }
@@ -67,8 +70,9 @@ async function fillCopy(
   home: string
 ): Promise<{ folder: string; entry: string }> {
   await linkFolder(join(SDK_FOLDER), join(home, 'node_modules', '@nebula-experts', 'sdk'))
+  const code = (source.template ?? source).folder
   let folder = home
-  for (const modules of await modulesAbove(source.folder)) {
+  for (const modules of await modulesAbove(code)) {
     folder = join(folder, 'above')
     await linkFolder(modules, join(folder, 'node_modules'))
   }
@@ -77,9 +81,9 @@ async function fillCopy(
   for (const file of files) {
     const target = join(folder, file.path)
     await mkdir(dirname(target), { recursive: true })
-    await copyFile(join(source.folder, file.path), target)
+    await copyFile(file.from, target)
   }
-  const own = join(source.folder, 'node_modules')
+  const own = join(code, 'node_modules')
   if (await isFolder(own)) await linkFolder(own, join(folder, 'node_modules'))
 
   const entry = resolve(folder, source.entry)
@@ -100,7 +104,7 @@ async function fillCopy(
  */
 export async function fingerprintOf(source: PluginSource): Promise<string> {
   try {
-    return hashOf(await listFiles(source.folder))
+    return hashOf(await listFiles(source))
   } catch (error) {
     return `not usable: ${(error as Error).message}`
   }
@@ -118,14 +122,26 @@ let copies = 0
 const nextCopy = () => (copies += 1)
 
 interface CopiedFile {
-  /** Relative to the package. */
+  /** Absolute. */
+  from: string
+  /** Relative to the copied package. */
   path: string
   bytes: number
   modified: number
   inode: number
 }
 
-async function listFiles(root: string): Promise<CopiedFile[]> {
+async function listFiles(source: PluginSource): Promise<CopiedFile[]> {
+  if (source.template === null) return listFolder(source.folder)
+  const code = await listFolder(source.template.folder)
+  const model = await listFolder(source.folder)
+  return [
+    ...code.filter((file) => !file.path.startsWith(MODEL_FOLDER + sep)),
+    ...model.map((file) => ({ ...file, path: join(MODEL_FOLDER, file.path) }))
+  ]
+}
+
+async function listFolder(root: string): Promise<CopiedFile[]> {
   const files: CopiedFile[] = []
   let bytes = 0
   const walk = async (folder: string): Promise<void> => {
@@ -142,6 +158,7 @@ async function listFiles(root: string): Promise<CopiedFile[]> {
       if (!info.isFile()) continue
       bytes += info.size
       files.push({
+        from: path,
         path: relative(root, path),
         bytes: info.size,
         modified: info.mtimeMs,

@@ -192,3 +192,92 @@ t.test('the entry, as Node itself would resolve it', async (t) => {
     ['lib/x.js', 'index.js']
   )
 })
+
+const model = (expert: unknown = {}) => ({
+  'model.onnx': 'bytes',
+  'expert.json': typeof expert === 'string' ? expert : JSON.stringify(expert)
+})
+const template = { onnx: manifest('@scope/onnx', { nebula: { expert: 'onnx', template: true } }) }
+
+t.test('a folder with a model is served by the package for models', async (t) => {
+  const { home, candidates, shown } = await found(t, {
+    plugins: {
+      ...template,
+      'by-folder': model(),
+      named: model({ expert: 'signs', version: '3.1' }),
+      half: { 'model.onnx': 'bytes' },
+      other: { 'expert.json': '{}' },
+      package: { ...manifest('package'), ...model() }
+    }
+  })
+  t.strictSame(shown, ['package serve', 'by-folder serve', 'signs serve'])
+  t.equal(candidates[0]?.source?.template, null)
+  const folder = join(home, 'plugins')
+  t.match(candidates[1]?.source, { folder: join(folder, 'by-folder'), version: '0.0.0' })
+  t.match(candidates[2]?.source, {
+    folder: join(folder, 'named'),
+    version: '3.1',
+    template: { folder: join(folder, 'onnx') }
+  })
+})
+
+t.test('without one in the plugin folders, the package that came with the host', async (t) => {
+  const { candidates } = await found(t, { plugins: { signs: model() } })
+  t.match(candidates, [
+    { verdict: 'serve', source: { template: { packageName: '@nebula-experts/onnx' } } }
+  ])
+  const named = await found(t, {}, { experts: { plates: { package: 'onnx' } } })
+  t.match(named.candidates, [
+    { name: 'plates', source: { packageName: '@nebula-experts/onnx', template: null } }
+  ])
+})
+
+t.test(
+  'a model whose expert.json cannot be read is shown under the name of its folder',
+  async (t) => {
+    const rows: Array<[string, RegExp]> = [
+      ['{', /expert\.json is not usable JSON/],
+      ['[]', /wanted an object/],
+      ['{"expert":".x"}', /"\.x" is no legal name/],
+      ['{"expert":5}', /expert is 5, wanted a string/],
+      ['{"version":1}', /version is 1, wanted a string/]
+    ]
+    for (const [text, reason] of rows) {
+      const { candidates } = await found(t, { plugins: { ...template, a: model(text) } })
+      t.match(candidates, [{ name: 'a', verdict: 'broken', source: null, reason }], text)
+    }
+  }
+)
+
+t.test(
+  'a template is served under the names that are given to it, and not by itself',
+  async (t) => {
+    const tree = { plugins: { ...template, ocr: manifest('ocr') } }
+    t.strictSame((await found(t, tree)).shown, ['ocr serve'])
+    const experts = { signs: { package: 'onnx' }, plates: { package: 'onnx' } }
+    const entered = await found(t, tree, { experts })
+    t.strictSame(entered.shown, ['signs serve', 'plates serve', 'ocr serve'])
+    const selected = await found(t, tree, { selected: ['onnx'] })
+    t.strictSame(selected.shown, ['ocr unselected', 'onnx serve required'])
+    const both = await found(
+      t,
+      { plugins: { ...template, a: model() } },
+      { selected: ['./plugins/a'] }
+    )
+    t.strictSame(both.shown, ['a serve required'])
+  }
+)
+
+t.test('paths in env are relative to the configuration file', async (t) => {
+  const env = { MODEL: './models/a.onnx', UP: '../b.onnx', WORD: 'models/c', DOTS: '..', NO: '.x' }
+  const { home, candidates } = await found(
+    t,
+    { plugins: template },
+    { experts: { signs: { package: 'onnx', env } } }
+  )
+  t.strictSame(candidates[0]?.settings.env, {
+    ...env,
+    MODEL: join(home, 'models', 'a.onnx'),
+    UP: join(home, '..', 'b.onnx')
+  })
+})
