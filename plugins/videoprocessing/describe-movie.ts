@@ -1,0 +1,88 @@
+import { readdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { ExpertError, type Media, type MovieFile } from '@nebula-experts/sdk'
+import { type FrameRange, intervalsOf, middleFramesOf, shotsOf } from './shots.ts'
+
+const MIDDLE_FRAMES = 3
+
+/** What the document of a movie says of its pictures. */
+export interface MovieDescription {
+  /** Shots, and what they are divided into, as first and last frames. */
+  scenes: FrameRange[]
+  scene_elements: FrameRange[]
+  /** Middle frames of each scene element, ascending. */
+  mdfs: number[][]
+  /** Their files, ascending by frame. */
+  mdfs_path: string[]
+  meta: Record<string, unknown>
+  last_frame?: number
+}
+
+export interface DescribeOptions {
+  key: string
+  media: Media
+  mode: 'scenes' | 'every_n_seconds'
+  intervalS: number
+  signal: AbortSignal
+}
+
+/**
+ * Finds the shots and middle frames of a movie, and writes the middle frames as pictures.
+ *
+ * @throws ExpertError as `media.sceneChanges`; EXP_MEDIA_UNREADABLE for a file without pictures
+ */
+export async function describeMovie(
+  file: MovieFile,
+  options: DescribeOptions
+): Promise<MovieDescription> {
+  if (file.isPicture) return describePicture(file, options.media)
+  const { key, media, mode, intervalS, signal } = options
+  const info = await file.probe()
+  const { video, audio, durationS } = info
+  if (video === null) {
+    const message = `${file.movie._id} has no pictures, only sound: wanted a video`
+    throw new ExpertError('EXP_MEDIA_UNREADABLE', message)
+  }
+  const { frames, changes } = await media.sceneChanges(file.path, { signal })
+  const scenes = shotsOf(changes, frames)
+  const isDivided = mode === 'every_n_seconds' && video.fps > 0
+  const elements = isDivided ? intervalsOf(frames, video.fps, intervalS) : scenes
+  const mdfs = elements.map((element) => middleFramesOf(element, isDivided ? 1 : MIDDLE_FRAMES))
+  const folder = await media.folder(join('frames', key))
+  const paths = await media.divideMovieIntoFrames(file.path, {
+    frames: mdfs.flat(),
+    folder,
+    signal
+  })
+  await removeOthers(folder, [...paths.values()])
+  return {
+    scenes,
+    scene_elements: elements,
+    mdfs,
+    mdfs_path: [...paths.values()],
+    meta: {
+      fps: video.fps,
+      width: video.width,
+      height: video.height,
+      duration: durationS,
+      codec: video.codec,
+      audio: audio?.codec ?? null
+    },
+    last_frame: frames - 1
+  }
+}
+
+async function describePicture(file: MovieFile, media: Media): Promise<MovieDescription> {
+  const { width, height } = await media.decodeImage(file.path)
+  const meta = { mode: 'RGB', width, height }
+  return { scenes: [], scene_elements: [], mdfs: [[0]], mdfs_path: [], meta }
+}
+
+/** An earlier run may have chosen other frames. */
+async function removeOthers(folder: string, paths: string[]): Promise<void> {
+  const wanted = new Set(paths)
+  for (const name of await readdir(folder)) {
+    const path = join(folder, name)
+    if (!wanted.has(path)) await rm(path, { recursive: true, force: true })
+  }
+}

@@ -1,0 +1,228 @@
+import { readdir } from 'node:fs/promises'
+import { pathToFileURL } from 'node:url'
+import {
+  BaseExpert,
+  type ExpertApi,
+  ExpertError,
+  type ItemAnswer,
+  type ItemContext,
+  isExpertError,
+  openMovieFile,
+  type RunContext,
+  type Static,
+  type StoredDocument,
+  Type
+} from '@nebula-experts/sdk'
+import { describeMovie } from './describe-movie.ts'
+import { keepMovie } from './keep-movie.ts'
+import {
+  Division,
+  ProcessMovies,
+  type ProcessOptions,
+  type RequestedMovie,
+  requestedMovie
+} from './process-request.ts'
+
+const Config = Type.Object({
+  VIDEO_PROCESSING: Type.Enum(['scenes', 'every_n_seconds'], {
+    default: 'scenes',
+    description: 'Scene elements are the shots between cuts, or parts of equal length'
+  }),
+  VIDEO_PROCESSING_INTERVAL: Type.Number({
+    default: 5,
+    exclusiveMinimum: 0,
+    description: 'For every_n_seconds: seconds of a part'
+  })
+})
+const Params = Type.Object(Division)
+type Params = Static<typeof Params>
+
+const Result = Type.Object({
+  result: Type.Union([
+    Type.Object({
+      _id: Type.String(),
+      _key: Type.String(),
+      _rev: Type.String(),
+      context: Type.String()
+    }),
+    Type.Null()
+  ]),
+  error: Type.Union([Type.String(), Type.Null()])
+})
+type Result = Static<typeof Result>
+
+/** Takes movies and pictures in: finds their shots and middle frames, and writes the documents that other experts read. */
+export default class VideoProcessingExpert extends BaseExpert<typeof Config, typeof Params> {
+  static override config = Config
+  static override params = Params
+
+  override addExpertApis(api: ExpertApi): void {
+    const options = {
+      body: ProcessMovies,
+      job: true,
+      summary: 'Take movies in: find their scenes and middle frames, write their documents'
+    }
+    api.post('/process/movies', options, ({ body }, context) => this.#processAll(body, context))
+  }
+
+  override async predict(): Promise<unknown> {
+    return { error: 'not implemented' }
+  }
+
+  override async predictImage(): Promise<unknown> {
+    return { error: 'not implemented' }
+  }
+
+  override async processMovie(movieId: string, context: ItemContext<Params>): Promise<ItemAnswer> {
+    const movie = await this.movies.get(movieId)
+    if (movie === undefined) return { ok: false, error: `There is no movie '${movieId}'` }
+    const url = movie.orig_url ?? movie.url_path
+    if (typeof url !== 'string' || url === '') {
+      return { ok: false, error: `Field 'url_path' of ${movieId} says where the movie is` }
+    }
+    const { type } = movie
+    const name = typeof movie.name === 'string' ? movie.name : movie._key
+    const text = typeof movie.context === 'string' ? movie.context : ''
+    const options = { saveMovie: true, overwrite: false, misc: {}, ...context.extraParams }
+    const given = { key: movie._key, name, url, type: isKind(type) ? type : null, context: text }
+    await this.#process(given, options, context, (fraction) => context.progress(fraction))
+    return { ok: true }
+  }
+
+  async #processAll(body: ProcessMovies, context: RunContext): Promise<unknown> {
+    const delimiter = body.context?.delimeter ?? null
+    const isDataset = body.input === 'dataset' && body.dataset != null
+    if (isDataset && !body.dataset?.path) return { result: null, error: 'no dataset path' }
+    const given = isDataset ? await this.#filesOf(body.dataset!) : (body.movies ?? [])
+    if (given.length === 0) return { result: null, error: 'No movies in the list' }
+    const { benchmark_name, benchmark_tag } = body.benchmark ?? {}
+    const options: ProcessOptions = {
+      saveMovie: body.save_movies,
+      overwrite: body.overwrite,
+      misc: { benchmark_name: benchmark_name ?? '', benchmark_tag: benchmark_tag ?? '' },
+      video_processing: body.video_processing,
+      video_processing_interval: body.video_processing_interval
+    }
+    const results: Result[] = []
+    for (const [index, movie] of given.entries()) {
+      context.signal.throwIfAborted()
+      const onProgress = (fraction: number) => {
+        context.progress((index + fraction) / given.length, `movie ${index + 1} of ${given.length}`)
+      }
+      onProgress(0)
+      results.push(await this.#tryOne(movie, delimiter, options, context, onProgress))
+    }
+    return { results, jobId: context.jobId }
+  }
+
+  /** One movie that cannot be had is an answer of its own: the others are processed all the same. */
+  async #tryOne(
+    given: NonNullable<ProcessMovies['movies']>[number],
+    delimiter: string | null,
+    options: ProcessOptions,
+    context: RunContext,
+    onProgress: (fraction: number) => void
+  ): Promise<Result> {
+    try {
+      const movie = requestedMovie(given, delimiter)
+      const saved = await this.#process(movie, options, context, onProgress)
+      const { _id, _key, _rev } = saved
+      return { result: { _id, _key, _rev, context: String(saved.context ?? '') }, error: null }
+    } catch (error) {
+      if (context.signal.aborted || !isExpertError(error)) throw error
+      // Messages on a file that was fetched name the file, which tells nobody which movie it was.
+      const isNamed = error.message.includes(given.url) || error.code === 'EXP_BAD_INPUT'
+      const message = isNamed ? error.message : `${given.url.slice(0, 200)}: ${error.message}`
+      return { result: null, error: message }
+    }
+  }
+
+  async #process(
+    given: RequestedMovie,
+    options: ProcessOptions,
+    context: RunContext,
+    onProgress: (fraction: number) => void
+  ): Promise<StoredDocument> {
+    const { key, url } = given
+    const id = `Movies/${key}`
+    this.addTask(id)
+    try {
+      const before = await this.movies.get(id)
+      const asGiven = { _id: id, _key: key, _rev: '', type: given.type, url_path: url }
+      let kept = options.overwrite || before === undefined ? null : keptFile(before, url)
+      const open = (url_path: string) => {
+        return openMovieFile({ ...asGiven, url_path }, this.media, context)
+      }
+      const file = await (kept === null
+        ? open(url)
+        : open(kept).catch((error) => {
+            // Somebody made room: it is fetched again.
+            if (!isExpertError(error) || error.code !== 'EXP_MEDIA_NOT_FOUND') throw error
+            kept = null
+            return open(url)
+          }))
+      onProgress(0.1)
+      const described = await describeMovie(file, {
+        key,
+        media: this.media,
+        mode: options.video_processing ?? this.config.VIDEO_PROCESSING,
+        intervalS: options.video_processing_interval ?? this.config.VIDEO_PROCESSING_INTERVAL,
+        signal: context.signal
+      })
+      onProgress(0.9)
+      const path =
+        kept ?? (options.saveMovie ? await keepMovie(file, url, key, this.media, context) : url)
+      const { pipelineId = null } = context as Partial<ItemContext>
+      return await this.movies.save({
+        _key: key,
+        name: given.name,
+        url_path: path,
+        orig_url: url,
+        type: file.isPicture ? 'image' : 'movie',
+        ...described,
+        mdfs_path: file.isPicture ? [path] : described.mdfs_path,
+        context: given.context === '' ? (before?.context ?? '') : given.context,
+        status: before?.status ?? 'created',
+        source: before?.source ?? 'external',
+        updates: (typeof before?.updates === 'number' ? before.updates : 0) + 1,
+        ...(pipelineId === null ? {} : { pipeline_id: pipelineId }),
+        misc: { config_name: 'default', ...options.misc, execution_time: executionTime(new Date()) }
+      })
+    } finally {
+      this.removeTask(id)
+    }
+  }
+
+  /** The files of a dataset's folder. What may not be read is refused whole, without the names in it. */
+  async #filesOf(dataset: NonNullable<ProcessMovies['dataset']>) {
+    const path = dataset.path!
+    const entries = await readdir(path, { withFileTypes: true }).catch((cause) => {
+      const message = `Field 'dataset.path' is '${path}': it cannot be read (${cause.code})`
+      throw new ExpertError('EXP_BAD_INPUT', message, { cause })
+    })
+    return entries
+      .filter((entry) => entry.isFile() && !entry.name.startsWith('.'))
+      .map(({ name }) => name)
+      .sort()
+      .map((name) => ({
+        url: pathToFileURL(`${path}/${name}`).href,
+        type: dataset.type,
+        movie_id: ''
+      }))
+  }
+}
+
+/** Where an earlier run kept the file of the same address. */
+function keptFile(movie: StoredDocument, url: string): string | null {
+  const { url_path: path } = movie
+  return movie.orig_url === url && typeof path === 'string' && path !== url ? path : null
+}
+
+function isKind(type: unknown): type is 'movie' | 'image' {
+  return type === 'movie' || type === 'image'
+}
+
+/** As the older system writes it: `2023-01-08_10:20:30`, in UTC. */
+function executionTime(now: Date): string {
+  return now.toISOString().slice(0, 19).replace('T', '_')
+}
