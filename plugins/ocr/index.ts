@@ -4,11 +4,11 @@ import {
   type ExpertApi,
   ExpertError,
   type ExpertParam,
+  FrameChoice,
   ImageRecord,
-  type ItemAnswer,
-  type ItemContext,
   type RunContext,
   type Static,
+  type TokenRecord,
   Type
 } from '@nebula-experts/sdk'
 import { type OcrModels, openOcrModels } from './ocr-models.ts'
@@ -34,8 +34,10 @@ const Config = Type.Object({
 const Params = Type.Object({
   min_score: Type.Optional(
     Type.Number({ ...Score, description: 'In place of OCR_MIN_SCORE, for this request' })
-  )
+  ),
+  ...FrameChoice.properties
 })
+type Params = Static<typeof Params>
 
 const OcrRecord = Type.Interface([ImageRecord], {
   score: Type.Number({ description: 'Mean certainty of the signs, 0 to 1' })
@@ -48,7 +50,23 @@ const Answer = Type.Object({
 })
 type Answer = Static<typeof Answer>
 
-/** Finds and reads the text in pictures: one record per line. */
+/** Where a line was seen in a movie. */
+interface MovieBox {
+  frame: number
+  bbox: number[]
+  score: number
+}
+
+interface MovieRecord extends TokenRecord {
+  bbox: MovieBox[]
+}
+
+interface MovieAnswer {
+  result: MovieRecord[]
+  error: null
+}
+
+/** Finds and reads the text in pictures and movies: one record per line. */
 export default class OcrExpert extends BaseExpert<typeof Config, typeof Params> {
   static override config = Config
   static override params = Params
@@ -80,12 +98,12 @@ export default class OcrExpert extends BaseExpert<typeof Config, typeof Params> 
         )
       }
       const load = () => this.media.decodeImage(file.path)
-      return this.#read(file.filename ?? 'upload', load, this.config.OCR_MIN_SCORE, context)
+      return this.#read(file.filename ?? 'upload', load, null, context)
     })
   }
 
   override async predictImage(
-    params: ExpertParam<Static<typeof Params> | null>,
+    params: ExpertParam<Params | null>,
     context: RunContext
   ): Promise<Answer> {
     if (params.img_url === null) {
@@ -94,72 +112,99 @@ export default class OcrExpert extends BaseExpert<typeof Config, typeof Params> 
         "Field 'img_url' says where the picture is, it is null"
       )
     }
-    const minScore = params.extra_params?.min_score ?? this.config.OCR_MIN_SCORE
-    return this.#readFrom(params.img_url, params.id, minScore, context)
+    const { img_url: url, id, extra_params: extra } = params
+    const load = async () => {
+      const options = { folder: context.tmp, signal: context.signal }
+      const { path } = await this.media.downloadImage(url, options)
+      return this.media.decodeImage(path)
+    }
+    return this.#read(id, load, extra, context)
   }
 
-  /** Reads a movie that is one picture, where its `url_path` says, and saves the lines as its tokens. */
-  override async processMovie(
-    movieId: string,
-    context: ItemContext<Static<typeof Params> | null>
-  ): Promise<ItemAnswer> {
-    const movie = await this.movies.get(movieId)
-    if (movie === undefined) return { ok: false, error: `There is no movie '${movieId}'` }
-    const { url_path: url } = movie
-    if (typeof url !== 'string') {
-      return { ok: false, error: `Field 'url_path' of ${movieId} says where the picture is` }
+  /** Reads the frames of a movie by which it is judged; the same line of one scene element is one record. */
+  override async predict(
+    params: ExpertParam<Params | null>,
+    context: RunContext
+  ): Promise<MovieAnswer> {
+    const { movie_id: id, scene_element: sceneElement, extra_params: extra } = params
+    const records: MovieRecord[] = []
+    this.addTask(id)
+    try {
+      const file = await this.openMovie(id, context)
+      for await (const frame of file.chosenFrames({ sceneElement, choice: extra })) {
+        context.progress(frame.fraction, `frame ${frame.number}`)
+        for (const { text, ...seen } of await this.#linesOf(frame, extra, context)) {
+          const box = { frame: frame.number, ...seen }
+          const same = records.find((record) => {
+            return record.scene_element === frame.sceneElement && record.label === text
+          })
+          if (same !== undefined) same.bbox.push(box)
+          else records.push(this.#movieRecord(file.movie._id, frame.sceneElement, text, box))
+        }
+      }
+      return { result: records, error: null }
+    } finally {
+      this.removeTask(id)
     }
-    const minScore = context.extraParams?.min_score ?? this.config.OCR_MIN_SCORE
-    const { result } = await this.#readFrom(url, movieId, minScore, context)
-    const tokens = result.map(({ image_id, score, ...line }) => ({ ...line, movie_id: image_id }))
-    if (tokens.length > 0) await this.tokens.save(tokens)
-    return { ok: true }
   }
 
   override async handleExit(): Promise<void> {
     await this.#models?.release()
   }
 
-  #readFrom(url: string, id: string, minScore: number, context: RunContext): Promise<Answer> {
-    const load = async () => {
-      const options = { folder: context.tmp, signal: context.signal }
-      const { path } = await this.media.downloadImage(url, options)
-      return this.media.decodeImage(path)
-    }
-    return this.#read(id, load, minScore, context)
-  }
-
   async #read(
     imageId: string,
     load: () => Promise<DecodedImage>,
-    minScore: number,
+    extra: Params | null,
     context: RunContext
   ): Promise<Answer> {
-    if (this.#models === undefined) throw new Error('init() has not run')
     this.addTask(imageId)
     try {
-      const image = await load()
-      const lines = await readLines(this.#models, image, {
-        maxSide: this.config.OCR_MAX_SIDE,
-        minScore,
-        signal: context.signal,
-        onProgress: (fraction, note) => context.progress(fraction, note)
-      })
-      const result = lines.map((line): OcrRecord => {
-        const score = Math.round(line.score * 1e4) / 1e4
-        return {
+      const lines = await this.#linesOf(await load(), extra, context, (fraction, note) =>
+        context.progress(fraction, note)
+      )
+      const result = lines.map(
+        ({ text, bbox, score }): OcrRecord => ({
           image_id: imageId,
           expert: this.getName(),
-          bbox: levelBounds(line.box, image),
-          label: line.text,
+          bbox,
+          label: text,
           meta_label: { class: 'Text', score },
           re_id: 0,
           score
-        }
-      })
+        })
+      )
       return { result, error: null }
     } finally {
       this.removeTask(imageId)
+    }
+  }
+
+  async #linesOf(
+    image: DecodedImage,
+    extra: Params | null,
+    { signal }: RunContext,
+    onProgress: (fraction: number, note: string) => void = () => {}
+  ): Promise<{ text: string; bbox: number[]; score: number }[]> {
+    if (this.#models === undefined) throw new Error('init() has not run')
+    const { OCR_MAX_SIDE: maxSide, OCR_MIN_SCORE } = this.config
+    const minScore = extra?.min_score ?? OCR_MIN_SCORE
+    const lines = await readLines(this.#models, image, { maxSide, minScore, signal, onProgress })
+    return lines.map(({ text, box, score }) => {
+      return { text, bbox: levelBounds(box, image), score: Math.round(score * 1e4) / 1e4 }
+    })
+  }
+
+  #movieRecord(movieId: string, sceneElement: number, text: string, box: MovieBox): MovieRecord {
+    return {
+      movie_id: movieId,
+      scene_element: sceneElement,
+      scene: 0,
+      expert: this.getName(),
+      bbox: [box],
+      label: text,
+      meta_label: { class: 'Text' },
+      re_id: 0
     }
   }
 }

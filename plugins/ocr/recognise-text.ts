@@ -13,6 +13,8 @@ import type { TextBox } from './text-box.ts'
 const DOUBTFUL = 0.9
 // Higher than wide by this much: the text may run up or down.
 const UPRIGHT = 1.5
+// And by this much: it hardly is one sign, however certain the model is that it has read one.
+const TALL = 4
 
 /** A line of a picture and what it says. */
 export interface TextLine {
@@ -30,7 +32,7 @@ export async function recogniseText(
 ): Promise<TextLine> {
   const crop = cropLine(image, box)
   let best = await readCrop(models, crop)
-  if (best.score < DOUBTFUL) {
+  if (best.score < DOUBTFUL || box.height > TALL * box.width) {
     for (const turned of await turnedBoxes(models, crop, box)) {
       const other = await readCrop(models, cropLine(image, turned))
       if (other.score > best.score) best = other

@@ -1,10 +1,12 @@
+import { join } from 'node:path'
+import sharp from 'sharp'
 import t from 'tap'
 import { openOcrModels } from '../ocr-models.ts'
 import { readLines } from '../read-lines.ts'
 import type { TextLine } from '../recognise-text.ts'
 import { levelBounds } from '../text-box.ts'
 import { editDistance } from './edit-distance.ts'
-import { decodePage, readPages } from './read-pages.ts'
+import { decodePage, fixtures, pixelsOf, readPages } from './read-pages.ts'
 
 // One thread: test files run side by side, and spinning threads of two would slow each other.
 const models = await openOcrModels({ threads: 1 })
@@ -61,3 +63,32 @@ t.test('lines of two columns are not joined', async (t) => {
   t.equal(lines.length, 16)
   t.ok(lines.every((line) => line.box.width < 400))
 })
+
+for (const angle of [5, 90, 270]) {
+  t.test(`pages turned by ${angle} degrees are read almost as well`, async (t) => {
+    let [wrong, all] = [0, 0]
+    for (const page of pages.filter(({ file }) => file.endsWith('.png'))) {
+      // On the paper's own colour: else the edge of the picture is something to see.
+      const background = await cornerOf(page.file)
+      const turned = sharp(join(fixtures, page.file)).rotate(angle, { background })
+      const found = await readLines(models, await pixelsOf(turned), settings)
+      const left = found.map(({ text }) => text)
+      for (const { text } of page.lines) {
+        const errors = left.map((other) => editDistance(other, text))
+        const best = errors.indexOf(Math.min(...errors))
+        wrong += Math.min(text.length, errors[best] ?? text.length)
+        all += text.length
+        if (best !== -1) left.splice(best, 1)
+      }
+      wrong += left.join('').length
+    }
+    const right = 100 * (1 - wrong / all)
+    t.comment(`${right.toFixed(2)} % of ${all} characters, ${wrong} wrong`)
+    t.ok(all > 1000 && right >= 95, `${right.toFixed(2)} % of ${all} characters`)
+  })
+}
+
+async function cornerOf(file: string): Promise<{ r: number; g: number; b: number }> {
+  const { data } = await decodePage(file)
+  return { r: data[0]!, g: data[1]!, b: data[2]! }
+}
