@@ -6,7 +6,8 @@ const benches = {
   'event-loop': () => import('./event-loop.js'),
   'durable-jobs': () => import('./durable-jobs.js'),
   'kept-jobs': () => import('./kept-jobs.js'),
-  pipelines: () => import('./pipelines.js')
+  pipelines: () => import('./pipelines.js'),
+  experts: () => import('./experts.js')
 }
 
 const { values, positionals } = parseArgs({
