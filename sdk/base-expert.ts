@@ -56,6 +56,8 @@ export abstract class BaseExpert<
   static config?: TSchema
   /** JSON Schema (or TypeBox) of `extra_params`. */
   static params?: TSchema
+  /** True: `addExpertApis` is called after `init`, which finds out what the routes take. Default: before it. */
+  static lateRoutes?: boolean
 
   #status: ExpertStatus = 'STARTING'
   // The seed's tasks may overlap under one id: counted, so that one end does not hide the other run.
@@ -109,7 +111,7 @@ export abstract class BaseExpert<
   /** Loads what the expert needs. The expert is ready when this resolves, and failed when it throws. */
   async init(_context: InitContext): Promise<void> {}
 
-  /** Declares routes beside the inherited ones. Called once, before `init`. */
+  /** Declares routes beside the inherited ones. Called once, before `init` unless `static lateRoutes` says after it. */
   addExpertApis(_api: ExpertApi): void {}
 
   /**

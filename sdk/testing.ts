@@ -142,8 +142,13 @@ export async function testExpert<E extends BaseExpert>(
     }),
     changed: quiet
   })
-  const routes = collectRoutes((api) => expert.addExpertApis(api))
-  checkRoutes(routes)
+  const isLate = (Expert as unknown as { lateRoutes?: boolean }).lateRoutes === true
+  const declare = () => {
+    const declared = collectRoutes((api) => expert.addExpertApis(api))
+    checkRoutes(declared)
+    return declared
+  }
+  let routes = isLate ? [] : declare()
 
   const progress: Array<{ fraction: number; note: string | null }> = []
   const makeContext = async (): Promise<RunContext> => ({
@@ -155,6 +160,7 @@ export async function testExpert<E extends BaseExpert>(
     cache: folder
   })
   await expert.init(await makeContext())
+  if (isLate) routes = declare()
   expert.setActive()
   t.teardown(() => expert.handleExit())
 

@@ -272,7 +272,8 @@ export class Generation {
         logLevel: this.#options.logLevel,
         maxAnswerBytes: MAX_ANSWER_BYTES
       })
-      if (this.contract === null) {
+      const isFirst = this.contract === null
+      if (isFirst) {
         const contract = makeContract(description, name, this.source.version)
         this.#values = {
           ...contract.config.read(this.settings.env ?? {}, around.env),
@@ -280,9 +281,10 @@ export class Generation {
         }
         this.contract = contract
       }
-      await instance.init(this.#values).catch(async (error) => {
+      const late = await instance.init(this.#values).catch(async (error) => {
         throw new InitError(await describeStartFailure(error, copy.folder), { cause: error })
       })
+      if (late !== null && isFirst) this.contract = makeContract(late, name, this.source.version)
     } catch (error) {
       instance.kill('it could not be started')
       await instance.exited

@@ -27,11 +27,13 @@ export function isToHost(head: readonly unknown[]): boolean {
       return isMirror(head[1])
     case 'described':
       return isObject(head[1])
+    case 'ready':
+      return head[1] === null || isObject(head[1])
     case 'failed':
     case 'fatal':
       return isWireError(head[1])
     default:
-      return head[0] === 'ready' || head[0] === 'pong'
+      return head[0] === 'pong'
   }
 }
 

@@ -150,9 +150,7 @@ export class ExpertHarness {
       changed: () => this.#sendMirror()
     }
     attachServices(expert, this.#services)
-    const routes = collectRoutes((api) => expert.addExpertApis(api))
-    for (const route of routes) this.#routes.set(`${route.method} ${route.path}`, route)
-    const description = describeExpert(expert, routes)
+    const description = describeExpert(expert, isLate(expert) ? [] : this.#collectRoutes(expert))
     this.#mirrorMayChange = overridesMirror(expert)
     this.#writer = new AnswerWriter(this.#port, load)
     this.#expert = expert
@@ -171,7 +169,14 @@ export class ExpertHarness {
     this.#modelSha256 = modelSha256Of(expert)
     expert.setActive()
     this.#sendMirror()
-    this.#port.send(['ready'])
+    const late = isLate(expert) ? describeExpert(expert, this.#collectRoutes(expert)) : null
+    this.#port.send(['ready', late])
+  }
+
+  #collectRoutes(expert: BaseExpert): DeclaredRoute[] {
+    const routes = collectRoutes((api) => expert.addExpertApis(api))
+    for (const route of routes) this.#routes.set(`${route.method} ${route.path}`, route)
+    return routes
   }
 
   /** Sets values on `this.config` and, in a process of its own, as environment variables. */
@@ -384,4 +389,9 @@ function canceled() {
     statusCode: 499,
     exposed: true
   }
+}
+
+/** Whether only `init` finds out what the routes of an expert take. */
+function isLate(expert: BaseExpert): boolean {
+  return (expert.constructor as { lateRoutes?: unknown }).lateRoutes === true
 }

@@ -182,9 +182,12 @@ export class ExpertInstance {
     return this.#shake(() => this.#process.port.send(['load', request]))
   }
 
-  /** Sets the configuration and runs `init`. */
-  async init(config: Record<string, unknown>): Promise<void> {
-    await this.#shake(() => this.#process.port.send(['init', config]))
+  /**
+   * Sets the configuration and runs `init`.
+   * @returns what the expert is, when that is only known now; else null
+   */
+  init(config: Record<string, unknown>): Promise<ExpertDescription | null> {
+    return this.#shake(() => this.#process.port.send(['init', config]))
   }
 
   set(config: Record<string, unknown>): void {
@@ -304,7 +307,7 @@ export class ExpertInstance {
         this.#handshake?.resolve(head[1] as never)
         return
       case 'ready':
-        this.#handshake?.resolve(undefined as never)
+        this.#handshake?.resolve(head[1] as never)
         return
       case 'failed':
         this.#handshake?.reject(Object.assign(new Error(head[1].message), { stack: head[1].stack }))

@@ -130,7 +130,8 @@ export type ToExpert =
 
 export type ToHost =
   | ['described', ExpertDescription]
-  | ['ready']
+  /** `init` has ended; with a description when only now it is known what the expert's routes are. */
+  | ['ready', ExpertDescription | null]
   | ['pong']
   | ['failed', WireError]
   | ['mirror', ExpertMirror]

@@ -18,8 +18,8 @@ import type { Finding } from './decoder.ts'
 import { type ExpertSettings, readExpertFile, type Task } from './expert-file.ts'
 import {
   InferAnswer,
-  InferBody,
   type Inference,
+  inferBody,
   readInfer,
   requestSchema,
   writeOutput
@@ -99,6 +99,8 @@ interface Opened {
 export default class OnnxExpert extends BaseExpert<typeof Config, typeof Params> {
   static override config = Config
   static override params = Params
+  // What they take is the model's to say.
+  static override lateRoutes = true
 
   #opened: Opened | undefined
 
@@ -138,7 +140,11 @@ export default class OnnxExpert extends BaseExpert<typeof Config, typeof Params>
     )
     api.post(
       '/infer',
-      { body: InferBody, response: InferAnswer, summary: 'Run the model on tensors' },
+      {
+        body: inferBody(this.#model.ports),
+        response: InferAnswer,
+        summary: 'Run the model on tensors'
+      },
       async ({ body }) => {
         const { ports, version } = this.#model
         const inference = readInfer(body, ports)

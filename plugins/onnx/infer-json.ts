@@ -160,6 +160,36 @@ export function writeOutput(port: Port, { data, shape }: OnnxTensor): InferOutpu
   }
 }
 
+/** The most values of an input that are spelled out in an example. */
+const EXAMPLE_VALUES = 256
+
+/** {@link InferBody} with the names, types and shapes of a model's own tensors, and a request that it takes. */
+export function inferBody(ports: ModelPorts): typeof InferBody {
+  const list = (all: readonly Port[]) =>
+    all.map((port) => `\`${port.name}\` ${shown(port)}`).join(', ')
+  const description = `Inputs: ${list(ports.inputs)}. Outputs: ${list(ports.outputs)}.`
+  const inputs = ports.inputs.map(({ name, type, shape }) => {
+    const sizes = shape.map((size) => size ?? 1)
+    const count = sizes.reduce((product, size) => product * size, 1)
+    const [zero] = type.make(1) as (number | bigint | string)[]
+    const value = type.toJson((zero ?? '') as number)
+    return { name, datatype: type.wire, shape: sizes, count, value }
+  })
+  const isShort = inputs.every(({ count }) => count <= EXAMPLE_VALUES)
+  const example = {
+    inputs: inputs.map(({ count, value, ...input }) => ({
+      ...input,
+      data: Array(count).fill(value)
+    }))
+  }
+  const about = { description, ...(isShort && { examples: [example] }) }
+  return { ...InferBody, ...about } as typeof InferBody
+}
+
+function shown({ type, shape }: Port): string {
+  return `${type.wire} [${shape.map((size) => size ?? -1).join(', ')}]`
+}
+
 /** JSON Schema of the requests that this model takes, for `GET /model`. */
 export function requestSchema(ports: ModelPorts): object {
   const inputs = ports.inputs.map(({ name, type, shape }) => ({

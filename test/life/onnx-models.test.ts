@@ -39,6 +39,13 @@ t.test('a model is dropped in, replaced, survives bad versions, and is removed',
   })
   t.match(await expertOf(url, 'signs'), { version: '1', reason: null })
 
+  const { json: document } = await call(`${url}/experts/signs/openapi.json`, 'GET')
+  const documented = document.paths['/infer'].post.requestBody.content['application/json']
+  t.match(documented.schema.description, 'Inputs: `x` FP32 [-1]. Outputs: `sum` FP32 [-1].')
+  t.match(await call(`${url}/experts/signs/infer`, 'POST', documented.example), {
+    json: { outputs: [{ name: 'sum', shape: [1], data: [1] }] }
+  })
+
   const failures: string[] = []
   let last: unknown
   let isCalling = true
