@@ -56,7 +56,9 @@ t.test('file and environment', async (t) => {
       MAX_WAIT_PREDICT_TIME: '2',
       JOBS_EXPIRATION: '60',
       PORT: '0',
-      LOG_LEVEL: 'debug'
+      LOG_LEVEL: 'debug',
+      FFMPEG_PATH: 'bin/ffmpeg',
+      WEB_SERVER: 'http://files.lan'
     },
     folder
   )
@@ -72,7 +74,13 @@ t.test('file and environment', async (t) => {
     maxWaitMs: 2000,
     jobsExpirationMs: 60_000,
     port: 0,
-    logLevel: 'debug'
+    logLevel: 'debug',
+    media: {
+      ffmpeg: join(folder, 'bin/ffmpeg'),
+      ffprobe: null,
+      webServer: 'http://files.lan',
+      folder: join(folder, 'my-data', 'media')
+    }
   })
   t.equal(
     config.dataDir,

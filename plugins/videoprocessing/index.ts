@@ -1,9 +1,6 @@
-import { readdir } from 'node:fs/promises'
-import { pathToFileURL } from 'node:url'
 import {
   BaseExpert,
   type ExpertApi,
-  ExpertError,
   type ItemAnswer,
   type ItemContext,
   isExpertError,
@@ -92,8 +89,12 @@ export default class VideoProcessingExpert extends BaseExpert<typeof Config, typ
   async #processAll(body: ProcessMovies, context: RunContext): Promise<unknown> {
     const delimiter = body.context?.delimeter ?? null
     const isDataset = body.input === 'dataset' && body.dataset != null
-    if (isDataset && !body.dataset?.path) return { result: null, error: 'no dataset path' }
-    const given = isDataset ? await this.#filesOf(body.dataset!) : (body.movies ?? [])
+    if (isDataset && !body.dataset!.path) return { result: null, error: 'no dataset path' }
+    const given = isDataset
+      ? (await this.media.listFolder(body.dataset!.path!)).map((url) => {
+          return { url, type: body.dataset!.type, movie_id: '' }
+        })
+      : (body.movies ?? [])
     if (given.length === 0) return { result: null, error: 'No movies in the list' }
     const { benchmark_name, benchmark_tag } = body.benchmark ?? {}
     const options: ProcessOptions = {
@@ -191,24 +192,6 @@ export default class VideoProcessingExpert extends BaseExpert<typeof Config, typ
     } finally {
       this.removeTask(id)
     }
-  }
-
-  /** The files of a dataset's folder. What may not be read is refused whole, without the names in it. */
-  async #filesOf(dataset: NonNullable<ProcessMovies['dataset']>) {
-    const path = dataset.path!
-    const entries = await readdir(path, { withFileTypes: true }).catch((cause) => {
-      const message = `Field 'dataset.path' is '${path}': it cannot be read (${cause.code})`
-      throw new ExpertError('EXP_BAD_INPUT', message, { cause })
-    })
-    return entries
-      .filter((entry) => entry.isFile() && !entry.name.startsWith('.'))
-      .map(({ name }) => name)
-      .sort()
-      .map((name) => ({
-        url: pathToFileURL(`${path}/${name}`).href,
-        type: dataset.type,
-        movie_id: ''
-      }))
   }
 }
 

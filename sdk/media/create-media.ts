@@ -3,6 +3,7 @@ import { createDownloader } from './download-image.ts'
 import { type FfmpegPrograms, findFfmpeg } from './find-ffmpeg.ts'
 import type { Media, MediaPolicy } from './media.ts'
 import { createFolders } from './media-folder.ts'
+import { listFolder } from './open-file.ts'
 
 /** What holds when the operator sets nothing: public addresses alone, no files. */
 export const defaultMediaPolicy: Readonly<MediaPolicy> = Object.freeze({
@@ -61,6 +62,7 @@ export function createMedia(given: MediaPolicy): Media {
       const { findSceneChanges } = await import('./scene-changes.ts')
       return findSceneChanges(path, options, around)
     },
+    listFolder: (path) => listFolder(path, fileRoots),
     folder: createFolders(folder)
   }
 }

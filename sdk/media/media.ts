@@ -233,6 +233,15 @@ export interface Media {
   ): Promise<SceneChanges>
 
   /**
+   * The files in a folder under an allowed root, those in its folders and hidden ones left out.
+   *
+   * @param path - absolute, or a `file:` URL
+   * @returns their `file:` URLs, sorted
+   * @throws ExpertError EXP_MEDIA_ADDRESS for what lies under no root, whether it exists or not; EXP_MEDIA_NOT_FOUND
+   */
+  listFolder(path: string): Promise<string[]>
+
+  /**
    * A folder that stays and that all experts of the host share, made when missing: what one expert
    * writes there, the others may read.
    *

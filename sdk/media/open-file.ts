@@ -1,7 +1,7 @@
 import { constants, type Stats } from 'node:fs'
-import { type FileHandle, open, realpath, stat } from 'node:fs/promises'
-import { dirname, isAbsolute, relative, resolve, sep } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { type FileHandle, open, readdir, realpath, stat } from 'node:fs/promises'
+import { dirname, isAbsolute, join, relative, resolve, sep } from 'node:path'
+import { fileURLToPath, pathToFileURL } from 'node:url'
 import { ExpertError } from '../errors.ts'
 import { checkBytes, type MediaSource } from './media-source.ts'
 import { shownUrl } from './shown-url.ts'
@@ -48,6 +48,22 @@ export async function openFile(
   }
   const body = readBody(handle, signal)
   return { name, type: null, body, path: real, bytes, close: () => handle.close() }
+}
+
+/** The files in a folder; see `listFolder` of Media. */
+export async function listFolder(folder: string, fileRoots: string[]): Promise<string[]> {
+  const url = /^\s*file:/i.test(folder) && URL.canParse(folder) ? new URL(folder) : null
+  if (url === null && !isAbsolute(folder)) {
+    throw refused(shownUrl(folder), 'it is no whole path, wanted one from /')
+  }
+  const named = url ?? pathToFileURL(folder)
+  const name = shownUrl(named)
+  const real = await realPathUnder(await realRoots(fileRoots), pathOf(named, name), name)
+  const entries = await readdir(real, { withFileTypes: true }).catch((cause) => {
+    throw missing(name, cause)
+  })
+  const files = entries.filter((entry) => entry.isFile() && !entry.name.startsWith('.'))
+  return files.map((file) => pathToFileURL(join(real, file.name)).href).sort()
 }
 
 async function* readBody(handle: FileHandle, signal: AbortSignal): AsyncGenerator<Uint8Array> {

@@ -211,6 +211,15 @@ t.test('a dataset is the files of a folder, its words their context', needsVideo
   t.match(movieOf(results[0]!.result!._id), {
     misc: { benchmark_name: 'msrvtt', benchmark_tag: '' }
   })
+  for (const path of ['/etc', '/nowhere', `${folder}/../..`]) {
+    await t.rejects(process({ input: 'dataset', dataset: { path } }), {
+      code: 'EXP_MEDIA_ADDRESS',
+      message: /is refused: it does not lie under/
+    })
+  }
+  await t.rejects(process({ input: 'dataset', dataset: { path: `${folder}/none` } }), {
+    code: 'EXP_MEDIA_NOT_FOUND'
+  })
   t.match(await process({ input: 'dataset', dataset: { path: '' } }), {
     result: null,
     error: 'no dataset path'
