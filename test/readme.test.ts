@@ -1,9 +1,12 @@
+import { execFile } from 'node:child_process'
 import { openAsBlob } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import t from 'tap'
 import { startHost } from './support/start-host.ts'
+import { until } from './support/until.ts'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const readme = await readFile(join(ROOT, 'README.md'), 'utf8')
@@ -13,9 +16,10 @@ const block = (language: string, words: RegExp): string => {
   if (found === undefined) throw new Error(`README has no ${language} block with ${words}`)
   return found[2] as string
 }
-const curls = blocks
-  .flatMap(([, , text]) => (text as string).split('\n'))
-  .filter((line) => line.startsWith('curl '))
+const lines = blocks.flatMap(([, , text]) => (text as string).split('\n'))
+const curls = lines.filter((line) => line.startsWith('curl '))
+const creates = lines.filter((line) => line.startsWith('npx nebula-experts create '))
+const BIN = join(ROOT, 'host/bin/nebula-experts.js')
 
 /** Sends what a curl line of the README says, with the parts of curl that the README uses. */
 async function send(
@@ -48,7 +52,7 @@ async function send(
 }
 
 t.test('the README’s curl lines are answered as it says', async (t) => {
-  const { url } = await startHost(t, {
+  const { url, home } = await startHost(t, {
     files: {
       shout: {
         'package.json': block('json', /"name": "shout"/),
@@ -57,7 +61,17 @@ t.test('the README’s curl lines are answered as it says', async (t) => {
     },
     config: { plugins_dir: ['./plugins', join(ROOT, 'plugins')] }
   })
-  t.ok(curls.length >= 5)
+  t.ok(curls.length >= 5 && creates.length === 2)
+  for (const line of creates) {
+    const words = line.split(' ').slice(2)
+    const paths = words.map((word) => (word.startsWith('plugins/') ? join(ROOT, word) : word))
+    await promisify(execFile)(process.execPath, [BIN, ...paths], { cwd: home })
+    await until(`${words[1]} to be served`, async () => {
+      const { json } = await send('curl localhost:8000/experts', url)
+      const rows = json as { name: string; status: string }[]
+      return rows.some(({ name, status }) => name === words[1] && status === 'ACTIVE') || undefined
+    })
+  }
   for (const line of curls) {
     const { status, json, text } = await send(line, url)
     t.equal(status, /\/(movies|pipelines)$/.test(line) ? 201 : 200, line)
@@ -66,6 +80,10 @@ t.test('the README’s curl lines are answered as it says', async (t) => {
     if (line.includes('/read'))
       t.match(json, { error: null, result: [{ label: 'CORNER GROCERY' }] })
     if (line.includes('shout/shout')) t.same(json, { result: 'HELLO!', error: null })
+    if (line.includes('/greet')) t.match(json, { error: null, result: /Ada/ })
+    if (line.includes('my-model'))
+      t.match(json, { task: 'embedding', inputs: [{ datatype: 'FP32' }] })
+    if (line.includes('/embed')) t.match(json, { error: null, result: [{ embedding: Array }] })
     if (line.includes('is_async')) t.match(json, { jobId: /^[0-9a-f-]{36}$/ })
     if (line.endsWith('/experts')) t.match(json, [{ status: 'ACTIVE' }])
   }
