@@ -13,6 +13,7 @@ import {
   keptBytes,
   lastChange
 } from './job.ts'
+import type { JobExchange } from './job-exchange.ts'
 import { type JobEvent, JobFeeds } from './job-feeds.ts'
 import { makeJobId } from './job-id.ts'
 import { JobJournal } from './job-journal.ts'
@@ -36,6 +37,8 @@ export interface JobServiceOptions {
   /** Of accepted jobs. */
   durable: JobRecords
   dispatch: Dispatch
+  /** With other hosts that share the accepted jobs; null when there are none. */
+  exchange?: JobExchange | null
   expertOf: (name: string) => Expert | undefined
   /** Uploaded files of accepted jobs. */
   uploads: KeptFiles
@@ -65,7 +68,10 @@ export class JobService {
   readonly #durable: JobJournal
   readonly #line: DurableLine
   readonly #waited: WaitedJobs
+  readonly #exchange: JobExchange | null
   readonly #sweeper: NodeJS.Timeout
+  /** What is left to look at of what the host before left. */
+  #left: { uploads: string[]; results: string[] } | null = null
   #isStopping = false
 
   constructor(options: JobServiceOptions) {
@@ -74,8 +80,11 @@ export class JobService {
     this.uploads = options.uploads
     this.outputs = options.outputs
     const onFault = (err: Error) => log.error({ err }, `a job's record is behind: ${err.message}`)
-    this.#volatile = new JobJournal(options.volatile, this.#feeds, onFault)
-    this.#durable = new JobJournal(options.durable, this.#feeds, onFault)
+    const feeds = this.#feeds
+    const exchange = options.exchange ?? null
+    this.#exchange = exchange
+    this.#volatile = new JobJournal({ records: options.volatile, feeds, onFault })
+    this.#durable = new JobJournal({ records: options.durable, feeds, exchange, onFault })
     const { results, maxWaitMs } = options
     for (const records of [options.volatile, options.durable]) {
       records.onForget = (id) => results.forget(id)
@@ -84,6 +93,8 @@ export class JobService {
     this.#line = new DurableLine({
       journal: this.#durable,
       dispatch: options.dispatch,
+      exchange,
+      hasUpload: (name) => this.uploads.has(name),
       expertOf: options.expertOf,
       absentMs: options.absentMs,
       endOf: async (job, outcome) => {
@@ -93,18 +104,19 @@ export class JobService {
       onEnd: (job) => this.dropUpload(job.upload),
       log
     })
+    if (exchange !== null) this.#hear(exchange)
     this.#sweeper = setInterval(() => void this.#sweep(), SWEEP_MS)
     this.#sweeper.unref()
   }
 
   /** Takes up what the host before left; the accepted jobs run as soon as their experts serve. */
   async resume(): Promise<void> {
-    const { durable } = this.#options
-    await this.uploads.sweep(async (name) => {
-      const job = await durable.get(name)
-      return job !== undefined && !isFinal(job.status)
+    const { results } = this.#options
+    this.#left = { uploads: await this.uploads.names(), results: await results.left() }
+    await this.#lookAtLeft().catch((err) => {
+      // Files stay until it is known whose they are.
+      if (this.#exchange === null) throw err
     })
-    await this.#options.results.resume(async (id) => (await this.get(id)) !== undefined)
   }
 
   /** Runs a job and waits for it. @throws HostError when the expert takes no calls now */
@@ -128,7 +140,7 @@ export class JobService {
       throw hostError('HOST_BACKLOG_FULL', [maxBacklog], { extra: { retry_after: 5 } })
     }
     const job = newJob(request.upload ?? makeJobId(), request)
-    const place = { priority: job.priority }
+    const place = { priority: job.priority, here: job.upload !== null }
     if (job.idempotency === null) {
       await durable.create(job)
       await dispatch
@@ -163,14 +175,15 @@ export class JobService {
     ms: number,
     onHangUp: (stop: () => void) => void
   ): Promise<Answer | null> {
-    let stopListening = () => {}
+    let hear: (event: JobEvent | null) => void = () => {}
     const ended = new Promise<JobEnd | null>((resolve) => {
       onHangUp(() => resolve(null))
-      stopListening = this.#feeds.listen(id, (event) => {
+      hear = (event) => {
         if (event === null) resolve(null)
         else if (event.type === 'end') resolve(event.data.end)
-      })
+      }
     })
+    const stopListening = await this.follow(id, (event) => hear(event))
     try {
       const job = await this.get(id)
       const end = job === undefined || job.end !== null ? job?.end : await within(ended, ms)
@@ -270,14 +283,30 @@ export class JobService {
     })
   }
 
-  /** Calls `listener` for what happens to a job, and with null when the host stops. */
-  follow(id: string, listener: (event: JobEvent | null) => void): () => void {
-    return this.#feeds.listen(id, listener)
+  /**
+   * Calls `listener` for what happens to a job, whichever host runs it, and with null when this host stops.
+   * Resolves when nothing is missed any more, with the function that ends it.
+   */
+  async follow(id: string, listener: (event: JobEvent | null) => void): Promise<() => void> {
+    const stopHere = this.#feeds.listen(id, listener)
+    if (this.#exchange === null) return stopHere
+    const stopThere = await this.#exchange.follow(id, (heard) => {
+      if (heard === 'look') void this.#tellEnd(id, listener)
+      else listener(heard)
+    })
+    return () => {
+      stopHere()
+      stopThere()
+    }
   }
 
   /** What followers of a job were told after the event of that id, as far as it is kept. */
-  missedEvents(id: string, after: number): JobEvent[] {
-    return this.#feeds.since(id, after)
+  async missedEvents(id: string, after: number): Promise<JobEvent[]> {
+    const here = this.#feeds.since(id, after)
+    if (this.#exchange === null) return here
+    const there = await this.#exchange.kept(id).catch(() => [])
+    const byId = new Map([...there, ...here].map((event) => [event.id, event]))
+    return [...byId.values()].filter((event) => event.id > after).sort((a, b) => a.id - b.id)
   }
 
   /** Takes waiting jobs of an expert that may have room now. */
@@ -310,6 +339,39 @@ export class JobService {
     await this.#line.close()
   }
 
+  /** What other hosts tell. */
+  #hear(exchange: JobExchange): void {
+    exchange.onWaiting = (name) => {
+      const expert = this.#options.expertOf(name)
+      if (expert !== undefined) this.#line.pump(expert)
+    }
+    exchange.onCanceled = (id) => {
+      // Of one that runs here the files go with its run.
+      if (!this.#line.cancel(id, wireError('HOST_CANCELED', []))) this.dropUpload(id)
+    }
+    exchange.onForgotten = (id) => this.#options.results.forget(id)
+  }
+
+  /** The job may have ended at another host. */
+  async #tellEnd(id: string, listener: (event: JobEvent | null) => void): Promise<void> {
+    const job = await this.#durable.records.get(id).catch(() => undefined)
+    if (job === undefined || job.end === null) return
+    const { status, end } = job
+    listener(this.#feeds.numbered({ type: 'end', data: { status, end } }))
+  }
+
+  async #lookAtLeft(): Promise<void> {
+    const left = this.#left
+    if (left === null) return
+    const { durable, results } = this.#options
+    await this.uploads.sweep(left.uploads, async (name) => {
+      const job = await durable.get(name)
+      return job !== undefined && !isFinal(job.status)
+    })
+    await results.resume(left.results, async (id) => (await this.get(id)) !== undefined)
+    this.#left = null
+  }
+
   /** The place in line could not be written: the job was never accepted. */
   async #withdraw(job: Job, error: Error): Promise<never> {
     await this.#durable.close(job.id, failure(error as HostError)).catch(() => {})
@@ -322,6 +384,7 @@ export class JobService {
     const { volatile, durable, log } = this.#options
     try {
       await Promise.all([volatile.expire(now), durable.expire(now)])
+      await this.#lookAtLeft()
     } catch (err) {
       log.error({ err }, 'old jobs cannot be forgotten')
     }

@@ -117,7 +117,9 @@ export class RedisJobRecords implements JobRecords {
       ...[id, String(token), this.#redis.tag, maxFinished, maxFinishedBytes],
       ...[end?.ok === true ? end.text.length : 0, JSON.stringify(id), ...changes(patch)]
     ]
-    const [gone, isDone] = isEnd ? await this.#end(args) : await this.#redis.call<Patched>(PATCH, args)
+    const [gone, isDone] = isEnd
+      ? await this.#end(args)
+      : await this.#redis.call<Patched>(PATCH, args)
     this.#forgot(gone)
     return isDone === 1
   }
