@@ -4,7 +4,7 @@ import { startRedis, type TestRedis } from '../../host/test/start-redis.ts'
 import { followJob } from '../support/event-stream.ts'
 import { accept, becomes, ended, recordOf } from '../support/jobs.ts'
 import { makeNotedHome, type NotedOptions } from '../support/noted-host.ts'
-import { call, spawnHost } from '../support/start-host.ts'
+import { call, plugin, spawnHost } from '../support/start-host.ts'
 import { until } from '../support/until.ts'
 
 const skip = skipWithout('redis-server')
@@ -110,14 +110,13 @@ t.test(
     await new Promise((resolve) => context.signal.addEventListener('abort', resolve))
     return { result: id, error: null }
   }`
-    const { plugin } = await import('../support/start-host.ts')
     const a = await spawnHost(t, { files: { talks: plugin('talks', source) }, env })
     const b = await spawnHost(t, { plugins: [], env })
     const id = await accept(`${a.url}/experts/talks`, 'i', { url: 'u' })
     await becomes(b.url, id, 'running')
     const stream = await followJob(t, b.url, id)
     const last = await stream.next('the last line', (one) => JSON.stringify(one).includes('line 5'))
-    const first = stream.events.find((one) => JSON.stringify(one).includes('step 1'))
+    const first = stream.events.find(({ event }) => event === 'progress')
     t.ok(first?.id)
     const again = await followJob(t, b.url, id, first?.id)
     await again.next('the last line', (one) => JSON.stringify(one).includes('line 5'))

@@ -157,14 +157,15 @@ export class RedisConnection {
     try {
       await this.#redis.connect()
       await this.#preparing
-    } catch (error) {
-      this.#fails(troubleOf(error))
+    } catch {
+      // What happened was an event before, and that knew more of it.
     }
     const look = setInterval(() => {
       if (this.#trouble !== null && this.#redis.status === 'ready') void this.#prepare()
     }, LOOK_MS)
     const ping = setInterval(() => {
       if (this.subscriber.status === 'ready') this.subscriber.ping().catch(() => {})
+      if (this.#trouble === null) void this.#seeBirth().catch(() => {})
     }, PING_MS)
     this.#timers.push(look.unref(), ping.unref())
   }
@@ -207,21 +208,28 @@ export class RedisConnection {
     this.#aheadMs = Number(seconds) * 1000 + Number(micros) / 1000 - Date.now()
     const settings = await this.#settings()
     // Also proves that it takes writes.
-    const name = `${this.prefix}born`
-    await redis.set(name, randomUUID(), 'NX')
-    const bornAs = await redis.get(name)
+    await this.#seeBirth()
     if (this.#isClosed) return
-    const isEmptied = this.#bornAs !== null && this.#bornAs !== bornAs
-    this.#bornAs = bornAs
     this.#guarantee = guaranteeOf(settings)
     const { text, isWeak } = this.#guarantee
     const fields = { redis: this.url, version, ...settings }
-    if (isEmptied) log.error({ redis: this.url }, 'Redis has lost its data: accepted jobs are gone')
     log[isWeak ? 'warn' : 'info'](fields, `jobs are kept in Redis: ${text}`)
     if (this.#wasThere) log.info({ redis: this.url }, 'the job store works again')
     this.#wasThere = true
     this.#trouble = null
     for (const listener of this.#onBack) listener()
+  }
+
+  /** Tells when the data is not that which was there before. */
+  async #seeBirth(): Promise<void> {
+    const name = `${this.prefix}born`
+    await this.#redis.set(name, randomUUID(), 'NX')
+    const bornAs = await this.#redis.get(name)
+    if (this.#bornAs !== null && this.#bornAs !== bornAs) {
+      const { log } = this.#options
+      log.error({ redis: this.url }, 'Redis has lost its data: accepted jobs are gone')
+    }
+    this.#bornAs = bornAs
   }
 
   /** A server that others manage may not tell. */
