@@ -1,6 +1,8 @@
+import { access } from 'node:fs/promises'
 import { type HostError, hostError } from '../errors.ts'
 import type { Logger } from '../observe/log.ts'
 import type { Expert } from '../registry/expert.ts'
+import type { AnswerHead } from '../runtime/messages.ts'
 import { wireError } from '../runtime/wire-error.ts'
 import type { Dispatch } from './dispatch.ts'
 import { DurableLine } from './durable-line.ts'
@@ -104,7 +106,6 @@ export class JobService {
       onEnd: (job) => this.dropUpload(job.upload),
       log
     })
-    if (exchange !== null) this.#hear(exchange)
     this.#sweeper = setInterval(() => void this.#sweep(), SWEEP_MS)
     this.#sweeper.unref()
   }
@@ -117,6 +118,8 @@ export class JobService {
       // Files stay until it is known whose they are.
       if (this.#exchange === null) throw err
     })
+    // Not before: until now there was no expert to ask for.
+    if (this.#exchange !== null) this.#hear(this.#exchange)
   }
 
   /** Runs a job and waits for it. @throws HostError when the expert takes no calls now */
@@ -320,6 +323,15 @@ export class JobService {
     this.uploads.remove(name).catch((err) => {
       this.#options.log.warn({ job_id: name, err }, 'uploaded files could not be removed')
     })
+  }
+
+  /** Whether what a job answered can be sent from here; a file is on the disk of the host that ran it. */
+  async hasFileOf({ file }: AnswerHead): Promise<boolean> {
+    if (this.#exchange === null || file === null) return true
+    return access(file.path).then(
+      () => true,
+      () => false
+    )
   }
 
   /** The host stops: nobody waits for the end of a job any more. */

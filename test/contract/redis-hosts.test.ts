@@ -152,3 +152,37 @@ t.test('the work of a host that dies is taken over, also what waits', { skip }, 
   )
   t.match(await recordOf(b.url, id), { status: 'running', attempts: 2 })
 })
+
+t.test(
+  'files stay with their host: it runs what was uploaded, and gives what was answered',
+  { skip },
+  async (t) => {
+    const redis = await startRedis(t)
+    const { a, b, ofA } = await startTwo(t, redis, {}, {})
+    const weigh = async (url: string, id: string) => {
+      const form = new FormData()
+      for (const [name, value] of Object.entries({ id, how: '-', is_async: 'true' })) {
+        form.append(name, value)
+      }
+      form.append('file', new Blob(['0123456789']), 'f')
+      const answer = await fetch(`${url}/experts/noted/weigh`, { method: 'POST', body: form })
+      return ((await answer.json()) as { jobId: string }).jobId
+    }
+    const ids = ['u1', 'u2', 'u3', 'u4', 'u5', 'u6']
+    for (const id of ids) {
+      const ofUpload = await ended(b.url, await weigh(a.url, id))
+      t.match(ofUpload, { status: 'succeeded', result: /^84d89877f0d4041efb6bf91a16f0248f/ })
+      t.equal((await ofA.starts(id)).length, 1, 'where the file is')
+    }
+
+    const file = await call(`${a.url}/experts/noted/file`, 'POST', { id: 'f', is_async: true })
+    await ended(a.url, file.json.jobId)
+    const results = await Promise.all(
+      [a, b].map(({ url }) => call(`${url}/jobs/${file.json.jobId}/result`, 'GET'))
+    )
+    t.strictSame(results.map(({ status }) => status).sort(), [200, 409])
+    const [given, refused] = results.sort((one, other) => one.status - other.status)
+    t.equal(given?.text, 'the file of f')
+    t.match(refused?.json, { code: 'HOST_RESULT_ELSEWHERE' })
+  }
+)
