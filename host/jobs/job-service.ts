@@ -54,6 +54,8 @@ export interface JobServiceOptions {
 }
 
 const SWEEP_MS = 1000
+/** How old a count of what waits at a server may be, milliseconds. */
+const BACKLOG_MS = 200
 
 /**
  * The one way of work: a synchronous call is a job that somebody waits for.
@@ -74,6 +76,7 @@ export class JobService {
   readonly #sweeper: NodeJS.Timeout
   /** What is left to look at of what the host before left. */
   #left: { uploads: string[]; results: string[] } | null = null
+  #backlog = { count: 0, at: Number.NEGATIVE_INFINITY }
   #isStopping = false
 
   constructor(options: JobServiceOptions) {
@@ -137,14 +140,23 @@ export class JobService {
     const { durable, dispatch, maxBacklog } = this.#options
     const { expert } = request
     if (expert.refusal !== null) throw expert.refusal
-    let backlog = 0
-    for (const size of (await dispatch.waiting()).values()) backlog += size
-    if (backlog >= maxBacklog) {
+    if ((await this.#countBacklog()) >= maxBacklog) {
       throw hostError('HOST_BACKLOG_FULL', [maxBacklog], { extra: { retry_after: 5 } })
     }
     const job = newJob(request.upload ?? makeJobId(), request)
     const place = { priority: job.priority, here: job.upload !== null }
-    if (job.idempotency === null) {
+    if (job.idempotency === null && this.#exchange !== null) {
+      // A server does both in this order: one way there and back is enough.
+      const [created, placed] = await Promise.allSettled([
+        durable.create(job),
+        dispatch.push(expert.name, job.id, place)
+      ])
+      if (created.status === 'rejected') {
+        if (placed.status === 'fulfilled') await dispatch.drop(job.id).catch(() => {})
+        throw created.reason
+      }
+      if (placed.status === 'rejected') await this.#withdraw(job, placed.reason)
+    } else if (job.idempotency === null) {
       await durable.create(job)
       await dispatch
         .push(expert.name, job.id, place)
@@ -349,6 +361,18 @@ export class JobService {
   async close(): Promise<void> {
     clearInterval(this.#sweeper)
     await this.#line.close()
+  }
+
+  /** How many jobs wait. Where a server has to be asked, what it said last, and those that came here since. */
+  async #countBacklog(): Promise<number> {
+    const now = performance.now()
+    if (this.#exchange === null || now - this.#backlog.at > BACKLOG_MS) {
+      const waiting = await this.#options.dispatch.waiting()
+      const count = [...waiting.values()].reduce((sum, size) => sum + size, 0)
+      this.#backlog = { count, at: now }
+    }
+    this.#backlog.count += 1
+    return this.#backlog.count - 1
   }
 
   /** What other hosts tell. */
