@@ -4,7 +4,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import autocannon from 'autocannon'
-import { Queue, Worker } from 'bullmq'
+import { inFlight, ofBullmq } from './bullmq-alone.js'
 import { startJobs } from './jobs-alone.js'
 import { startRedis } from './redis.js'
 import { gated, startHost } from './servers.js'
@@ -24,7 +24,9 @@ export default async function durableJobs() {
         console.log('  not run here: durable-jobs (needs redis-server)')
         return []
       }
-      rounds[appendfsync].push(await ofBullmq(redis.port).finally(redis.stop))
+      rounds[appendfsync].push(
+        await ofBullmq({ port: redis.port, amount: JOBS, atOnce: IN_FLIGHT }).finally(redis.stop)
+      )
     }
     rounds.host.push(await ofHost())
   }
@@ -42,36 +44,13 @@ export default async function durableJobs() {
 async function ofJobsAlone() {
   const jobs = await startJobs({ concurrency: IN_FLIGHT })
   try {
-    const accepting = await inFlight(() => jobs.submit(JSON.stringify(body)))
+    const accepting = await inFlight(JOBS, IN_FLIGHT, () => jobs.submit(JSON.stringify(body)))
     const began = performance.now()
     await jobs.runAll(JOBS)
     return { accepted: JOBS / accepting, finished: (JOBS * 1000) / (performance.now() - began) }
   } finally {
     await jobs.stop()
   }
-}
-
-async function ofBullmq(port) {
-  const connection = { host: '127.0.0.1', port }
-  const queue = new Queue('bench', { connection })
-  await queue.waitUntilReady()
-  const accepting = await inFlight(() => queue.add('predict', body))
-  let finished = 0
-  const began = performance.now()
-  const worker = new Worker('bench', async () => ({ result: null, error: null }), {
-    connection,
-    concurrency: IN_FLIGHT
-  })
-  await new Promise((resolve) => {
-    worker.on('completed', () => {
-      finished += 1
-      if (finished === JOBS) resolve()
-    })
-  })
-  const seconds = (performance.now() - began) / 1000
-  await worker.close()
-  await queue.close()
-  return { accepted: JOBS / accepting, finished: JOBS / seconds }
 }
 
 async function ofHost() {
@@ -94,20 +73,6 @@ async function ofHost() {
     await server.stop()
     await rm(home, { recursive: true, force: true })
   }
-}
-
-/** Does one thing `JOBS` times, `IN_FLIGHT` at once. @returns seconds */
-async function inFlight(once) {
-  const began = performance.now()
-  let begun = 0
-  const line = async () => {
-    while (begun < JOBS) {
-      begun += 1
-      await once()
-    }
-  }
-  await Promise.all(Array.from({ length: IN_FLIGHT }, line))
-  return (performance.now() - began) / 1000
 }
 
 /** Sends so many; every answer must be 200. @returns seconds */

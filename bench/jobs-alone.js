@@ -13,13 +13,16 @@ const ANSWER = { ok: true, text: '{"result":null,"error":null}', head: null }
 
 /**
  * The host's jobs without server and without processes: accepted jobs wait on disk until `runAll`, and
- * then a run does nothing.
+ * then a run does nothing. On disk of their own, or with `redisUrl` on that of a Redis.
  */
-export async function startJobs({ concurrency }) {
+export async function startJobs({ concurrency, redisUrl }) {
   const dir = await mkdtemp(join(tmpdir(), 'nebula-bench-jobs-'))
   const retention = { keepMs: 86_400_000, maxFinished: 10_000, maxFinishedBytes: 256 * 1024 ** 2 }
   const log = createSilentLog()
-  const store = await jobStores.sqlite({ dir, maxBytes: null, retention, log })
+  const kind = redisUrl === undefined ? 'sqlite' : 'redis'
+  const store = await jobStores[kind]({
+    ...{ dir, maxBytes: null, retention, log, url: redisUrl, absentMs: 60_000 }
+  })
   let finished = 0
   let onFinished = () => {}
   const expert = {
@@ -49,6 +52,7 @@ export async function startJobs({ concurrency }) {
     volatile: new MemoryJobRecords(retention),
     durable: store.records,
     dispatch,
+    exchange: store.exchange,
     expertOf: () => expert,
     uploads: new KeptFiles(join(dir, 'uploads')),
     results: new JobResults({
@@ -64,6 +68,8 @@ export async function startJobs({ concurrency }) {
     log
   })
   return {
+    /** The line of its store, without records. */
+    dispatch,
     submit: (body) => jobs.submit({ expert, kind: 'movie', bodies: [body] }),
     runAll: (amount) =>
       new Promise((resolve) => {

@@ -14,30 +14,37 @@ import { createInterface } from 'node:readline'
 export async function startRedis(appendfsync) {
   const dir = await mkdtemp(join(tmpdir(), 'nebula-bench-redis-'))
   const port = await freePort()
-  const child = spawn(
-    'redis-server',
-    [
-      ...['--port', String(port), '--bind', '127.0.0.1', '--dir', dir, '--save', ''],
-      ...['--appendonly', 'yes', '--appendfsync', appendfsync]
-    ],
-    { stdio: ['ignore', 'pipe', 'inherit'] }
-  )
-  const remove = () => rm(dir, { recursive: true, force: true })
-  const isThere = await new Promise((resolve, reject) => {
-    child.once('error', (error) => (error.code === 'ENOENT' ? resolve(false) : reject(error)))
-    createInterface({ input: child.stdout }).on('line', (line) => {
-      if (line.includes('Ready to accept connections')) resolve(true)
+  const args = [
+    ...['--port', String(port), '--bind', '127.0.0.1', '--dir', dir, '--save', ''],
+    ...['--appendonly', 'yes', '--appendfsync', appendfsync]
+  ]
+  let child
+  const start = () => {
+    child = spawn('redis-server', args, { stdio: ['ignore', 'pipe', 'inherit'] })
+    return new Promise((resolve, reject) => {
+      child.once('error', (error) => (error.code === 'ENOENT' ? resolve(false) : reject(error)))
+      createInterface({ input: child.stdout }).on('line', (line) => {
+        if (line.includes('Ready to accept connections')) resolve(true)
+      })
     })
-  })
-  if (!isThere) {
+  }
+  const end = async (signal) => {
+    const exited = once(child, 'exit')
+    child.kill(signal)
+    await exited
+  }
+  const remove = () => rm(dir, { recursive: true, force: true })
+  if (!(await start())) {
     await remove()
     return null
   }
   return {
     port,
+    /** Ends it as a crash does, until `start`. */
+    kill: () => end('SIGKILL'),
+    start,
     stop: async () => {
-      child.kill('SIGTERM')
-      await once(child, 'exit')
+      if (child.exitCode === null && child.signalCode === null) await end('SIGTERM')
       await remove()
     }
   }

@@ -5,6 +5,7 @@ const benches = {
   overhead: () => import('./overhead.js'),
   'event-loop': () => import('./event-loop.js'),
   'durable-jobs': () => import('./durable-jobs.js'),
+  'redis-jobs': () => import('./redis-jobs.js'),
   'kept-jobs': () => import('./kept-jobs.js'),
   pipelines: () => import('./pipelines.js'),
   experts: () => import('./experts.js')

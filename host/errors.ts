@@ -176,6 +176,11 @@ export const hostErrors = {
     kind: 'system',
     text: (why: string) => `The run ended, but the file that it answered could not be kept: ${why}`
   },
+  HOST_RESULT_ELSEWHERE: {
+    status: 409,
+    kind: 'user',
+    text: () => 'The job answered a file, which is at another host: the one that ran it'
+  },
   HOST_KEY_REUSED: {
     status: 422,
     kind: 'user',

@@ -72,14 +72,19 @@ export async function createHost(options: {
     // One that does not listen takes no jobs, and leaves those of others alone.
     const jobDir = join(listens ? storeDir : run.path, 'jobs')
     const { jobStoreMaxBytes: maxBytes } = config
-    const openJobs = jobStores[listens ? config.store : 'memory']
-    const store = await openJobs({ dir: jobDir, maxBytes, retention, log })
+    const { redisUrl, jobsAbsentMs: absentMs } = config
+    const kind = redisUrl === null ? config.store : 'redis'
+    const openJobs = jobStores[listens ? kind : 'memory']
+    const store = await openJobs({
+      ...{ dir: jobDir, maxBytes, retention, url: redisUrl, absentMs, log }
+    })
     releasers.push(() => store.close())
     const outputs = new OutputFiles(config.outputRoot)
     const jobs = new JobService({
       volatile: new MemoryJobRecords(retention),
       durable: store.records,
       dispatch: store.dispatch,
+      exchange: store.exchange,
       expertOf: (name) => registry.get(name),
       uploads: new KeptFiles(join(jobDir, 'uploads')),
       results: new JobResults({
@@ -91,7 +96,7 @@ export async function createHost(options: {
       outputs,
       maxWaitMs: config.maxWaitMs,
       maxBacklog: config.maxBacklog,
-      absentMs: config.jobsAbsentMs,
+      absentMs,
       log
     })
     releasers.push(() => jobs.close())

@@ -26,7 +26,7 @@ export async function hostOrExit(
   } catch (error) {
     options.log.fatal({ err: error }, `the host cannot start: ${(error as Error).message}`)
     flush()
-    process.exitCode = EXIT_SOFTWARE
+    process.exitCode = error instanceof ConfigError ? EXIT_CONFIG : EXIT_SOFTWARE
     return null
   }
 }

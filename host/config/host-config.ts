@@ -42,6 +42,8 @@ export interface HostConfig {
   jobsExpirationMs: number
   /** `NEBULA_STORE`: where accepted jobs and documents are kept; of `memory` nothing outlives the host. */
   store: 'sqlite' | 'memory'
+  /** `REDIS_URL`: the Redis that keeps accepted jobs for all hosts which share it, or null. Has credentials. */
+  redisUrl: string | null
   /** `NEBULA_JOB_STORE_MAX_BYTES`; null for as many as the disk has. */
   jobStoreMaxBytes: number | null
   /** `NEBULA_MAX_BACKLOG`: accepted jobs that may wait. */

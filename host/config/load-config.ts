@@ -59,6 +59,7 @@ export function loadConfig(env: NodeJS.ProcessEnv, cwd: string): HostConfig {
     maxWaitMs: (reader.integer('MAX_WAIT_PREDICT_TIME', 1, 2_147_483) ?? 600) * 1000,
     jobsExpirationMs: (reader.integer('JOBS_EXPIRATION', 1) ?? 600) * 1000,
     store: reader.oneOf('NEBULA_STORE', ['sqlite', 'memory']) ?? 'sqlite',
+    redisUrl: readRedisUrl(reader, problems),
     jobStoreMaxBytes: reader.integer('NEBULA_JOB_STORE_MAX_BYTES', MEBIBYTE) ?? null,
     maxBacklog: reader.integer('NEBULA_MAX_BACKLOG', 1) ?? 100_000,
     jobsAbsentMs: (reader.integer('JOBS_ABSENT_EXPIRATION', 1, 2_147_483) ?? 600) * 1000,
@@ -131,6 +132,19 @@ function readArango(reader: EnvironmentReader, problems: string[]): ArangoConfig
     user: reader.text('DEFAULT_ARANGO_USER') ?? 'root',
     password
   }
+}
+
+/** A wrong one is not shown: it may have a password in it. */
+function readRedisUrl(reader: EnvironmentReader, problems: string[]): string | null {
+  const text = reader.text('REDIS_URL')
+  if (text === undefined) return null
+  const url = URL.canParse(text) ? new URL(text) : null
+  const isKnown = url !== null && ['redis:', 'rediss:'].includes(url.protocol)
+  if (!isKnown || url.hostname === '' || !/^(\/\d*)?$/.test(url.pathname)) {
+    problems.push('REDIS_URL: wanted redis://[user:password@]host[:port][/database], or rediss://…')
+    return null
+  }
+  return text
 }
 
 /** The file beside the working folder's package, else beside the package this host was built in. */

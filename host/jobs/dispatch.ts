@@ -16,6 +16,8 @@ export interface Place {
   alone?: boolean
   /** Not claimed before, epoch milliseconds. */
   notBefore?: number
+  /** Only this host can run it, while it is there: it has its files. Means nothing where hosts share no line. */
+  here?: boolean
 }
 
 /** How long a claim holds without being renewed, milliseconds. */

@@ -7,6 +7,7 @@ import { wireError } from '../runtime/wire-error.ts'
 import { type Claim, type Dispatch, LEASE_MS } from './dispatch.ts'
 import { ExpertRoom, SHORT_RUN_MS } from './expert-room.ts'
 import { failure, type Job, type JobEnd } from './job.ts'
+import type { JobExchange } from './job-exchange.ts'
 import type { JobJournal } from './job-journal.ts'
 import { beginWork, isTakenBack, type Work, type WorkOutcome } from './work.ts'
 
@@ -20,6 +21,10 @@ interface Held {
 export interface DurableLineOptions {
   journal: JobJournal
   dispatch: Dispatch
+  /** With other hosts that share the line; null when there are none. */
+  exchange: JobExchange | null
+  /** Whether the uploaded files of that name are here. */
+  hasUpload: (name: string) => Promise<boolean>
   /** The expert of that name, if there is one. */
   expertOf: (name: string) => Expert | undefined
   /** How long jobs wait for an expert that does not serve, milliseconds. */
@@ -86,12 +91,13 @@ export class DurableLine {
     })
   }
 
-  /** Ends a job's run, if it runs here, for `error`. */
-  cancel(jobId: string, error: WireError): void {
+  /** Ends a job's run for `error`; false when it does not run here. */
+  cancel(jobId: string, error: WireError): boolean {
     const held = this.#held.get(jobId)
-    if (held === undefined) return
+    if (held === undefined) return false
     held.canceled = error
     held.work?.cancel(error)
+    return true
   }
 
   /** Claims nothing more; resolves when the ends of what ran are written. The experts have stopped before. */
@@ -154,6 +160,13 @@ export class DurableLine {
     if (job.attempts >= job.maxAttempts) {
       const how = 'the host ended while it ran'
       await this.#end(job, claim, failure(hostError('HOST_JOB_LOST', [job.attempts, how])))
+      return
+    }
+    const { exchange, hasUpload } = this.#options
+    if (exchange !== null && job.upload !== null && !(await hasUpload(job.upload))) {
+      const seconds = Math.round(this.#options.absentMs / 1000)
+      const why = 'the host that has its uploaded files is away'
+      await this.#end(job, claim, failure(hostError('HOST_JOB_ABANDONED', [seconds, why])))
       return
     }
     const countedBefore = job.attempts
@@ -237,7 +250,7 @@ export class DurableLine {
 
   /** Writes an end, however long the store takes for it: until then the claim holds its place. */
   async #end(job: Job, claim: Claim, wanted: JobEnd): Promise<void> {
-    const { journal, dispatch, log, onEnd } = this.#options
+    const { journal, dispatch, exchange, log, onEnd } = this.#options
     const began = performance.now()
     let end = wanted
     for (let tries = 1; ; tries++) {
@@ -253,7 +266,9 @@ export class DurableLine {
         if (tries === 1) {
           log.error({ job_id: job.id, err: why }, `an end cannot be written yet: ${why.message}`)
         }
-        if (performance.now() - began > GIVE_UP_MS) end = failure(why)
+        // A server that is away comes back; that there is no room for it may be for good.
+        const isPassing = exchange !== null && why.code === 'HOST_STORE_FAILED'
+        if (!isPassing && performance.now() - began > GIVE_UP_MS) end = failure(why)
         await pause(WRITE_AGAIN_MS, null, { signal: this.#closed.signal }).catch(() => {})
       }
     }
@@ -266,6 +281,7 @@ export class DurableLine {
     try {
       if (Date.now() - this.#renewedAt > LEASE_MS / 3) await this.#renew()
       const waiting = await this.#options.dispatch.waiting()
+      const elsewhere = await this.#servedElsewhere([...waiting.keys()])
       for (const name of this.#absentSince.keys()) {
         if (!waiting.has(name)) this.#absentSince.delete(name)
       }
@@ -275,13 +291,21 @@ export class DurableLine {
         if (why === null) {
           this.#absentSince.delete(name)
           if (expert !== undefined) this.pump(expert)
-        } else await this.#abandonLate(name, why)
+        } else if (elsewhere.has(name)) this.#absentSince.delete(name)
+        else await this.#abandonLate(name, why)
       }
     } catch (error) {
       this.#options.log.error({ err: error }, 'the line of jobs cannot be looked at')
     } finally {
       this.#sweeping = false
     }
+  }
+
+  /** Tells other hosts which of these experts are served here. @returns those that any host serves */
+  async #servedElsewhere(names: string[]): Promise<Set<string>> {
+    const { exchange, expertOf } = this.#options
+    if (exchange === null || names.length === 0) return new Set()
+    return exchange.served(names.filter((name) => whyAbsent(name, expertOf(name)) === null))
   }
 
   async #renew(): Promise<void> {

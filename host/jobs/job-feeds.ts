@@ -8,6 +8,7 @@ export type JobEvent = { id: number } & (
   | { type: 'log'; data: RunLogLine }
   | { type: 'end'; data: { status: JobStatus; end: JobEnd } }
 )
+export type UnnumberedEvent = WithoutId<JobEvent>
 type WithoutId<E> = E extends unknown ? Omit<E, 'id'> : never
 
 interface Feed {
@@ -30,20 +31,30 @@ export class JobFeeds {
   readonly #ended = new Set<string>()
   #lastId = 0
 
-  publish(jobId: string, event: WithoutId<JobEvent>): void {
+  publish(jobId: string, event: UnnumberedEvent): void {
+    const isKept = event.type === 'progress' || event.type === 'log'
+    if (isKept || this.#feeds.has(jobId)) this.deliver(jobId, this.numbered(event))
+  }
+
+  /** An event with an id that is larger than all before. */
+  numbered(event: UnnumberedEvent): JobEvent {
+    this.#lastId = Math.max(this.#lastId + 1, Date.now() * 1000)
+    return { id: this.#lastId, ...event } as JobEvent
+  }
+
+  /** Tells an event, and keeps it if it is progress or a log line. */
+  deliver(jobId: string, event: JobEvent): void {
     let feed = this.#feeds.get(jobId)
     const isKept = event.type === 'progress' || event.type === 'log'
     if (feed === undefined) {
       if (!isKept) return
       feed = this.#open(jobId)
     }
-    this.#lastId = Math.max(this.#lastId + 1, Date.now() * 1000)
-    const numbered = { id: this.#lastId, ...event } as JobEvent
     if (isKept) {
-      feed.events.push(numbered)
+      feed.events.push(event)
       if (feed.events.length > KEPT) feed.events.shift()
     }
-    for (const listener of feed.listeners) listener(numbered)
+    for (const listener of feed.listeners) listener(event)
     if (event.type === 'end') this.#end(jobId)
   }
 

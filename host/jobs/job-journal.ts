@@ -1,6 +1,7 @@
 import type { RunLogLine } from '../runtime/expert-instance.ts'
 import { isFinal, type Job, type JobEnd, type JobProgress } from './job.ts'
-import type { JobFeeds } from './job-feeds.ts'
+import type { JobExchange } from './job-exchange.ts'
+import type { JobFeeds, UnnumberedEvent } from './job-feeds.ts'
 import type { JobRecords } from './job-records.ts'
 
 /** Between two writes of one job's progress, milliseconds; those who follow it hear of each at once. */
@@ -23,14 +24,22 @@ interface Running {
 export class JobJournal {
   readonly records: JobRecords
   readonly #feeds: JobFeeds
+  readonly #exchange: JobExchange | null
   readonly #onFault: (error: Error) => void
   readonly #running = new Map<string, Running>()
   #unwritten: string[] = []
 
-  constructor(records: JobRecords, feeds: JobFeeds, onFault: (error: Error) => void) {
-    this.records = records
-    this.#feeds = feeds
-    this.#onFault = onFault
+  /** @param options.exchange - of records that other hosts read too; default: none */
+  constructor(options: {
+    records: JobRecords
+    feeds: JobFeeds
+    exchange?: JobExchange | null
+    onFault: (error: Error) => void
+  }) {
+    this.records = options.records
+    this.#feeds = options.feeds
+    this.#exchange = options.exchange ?? null
+    this.#onFault = options.onFault
   }
 
   /**
@@ -49,14 +58,14 @@ export class JobJournal {
     if (isShort && this.#unwritten.length === 0) setTimeout(() => this.#writeBegun(), BEGUN_MS)
     this.#unwritten.push(id)
     if (!isShort) this.#writeBegun()
-    this.#feeds.publish(id, { type: 'status', data: { status: 'running', attempts } })
+    this.#publish(id, { type: 'status', data: { status: 'running', attempts } })
   }
 
   progress(id: string, progress: JobProgress): void {
     const running = this.#running.get(id)
     if (running === undefined) return
     running.progress = progress
-    this.#feeds.publish(id, { type: 'progress', data: progress })
+    this.#publish(id, { type: 'progress', data: progress })
     const now = Date.now()
     if (now - running.progressWrittenAt < PROGRESS_MS) return
     running.progressWrittenAt = now
@@ -65,7 +74,7 @@ export class JobJournal {
 
   logged(id: string, line: RunLogLine): void {
     // After its end a run may still say something: there is nobody to keep it for.
-    if (this.#running.has(id)) this.#feeds.publish(id, { type: 'log', data: line })
+    if (this.#running.has(id)) this.#publish(id, { type: 'log', data: line })
   }
 
   item(id: string, place: number, text: string, token?: number): void {
@@ -77,13 +86,14 @@ export class JobJournal {
     this.#running.delete(job.id)
     const patch = { status: 'queued', startedAt: null, progress: null, attempts } as const
     await this.records.patch(job.id, patch, token)
-    this.#feeds.publish(job.id, { type: 'status', data: { status: 'queued', attempts } })
+    this.#publish(job.id, { type: 'status', data: { status: 'queued', attempts } })
   }
 
   /** @returns false when the job has ended before: its first end stands */
   async close(id: string, end: JobEnd, token?: number): Promise<boolean> {
     const running = this.#running.get(id)
     const status = end.ok ? 'succeeded' : end.code === 'HOST_CANCELED' ? 'canceled' : 'failed'
+    this.#exchange?.flush(id)
     // With the end, that is.
     if (running !== undefined) running.isWritten = true
     const closed = await this.records.patch(
@@ -98,6 +108,7 @@ export class JobJournal {
       token
     )
     this.#running.delete(id)
+    // Followers at other hosts are told by the records.
     if (closed) this.#feeds.publish(id, { type: 'end', data: { status, end } })
     return closed
   }
@@ -112,6 +123,16 @@ export class JobJournal {
     const running = this.#running.get(job.id)
     if (running === undefined || isFinal(job.status)) return job
     return { ...job, ...running.facts, progress: running.progress ?? job.progress }
+  }
+
+  #publish(id: string, event: UnnumberedEvent): void {
+    if (this.#exchange === null) {
+      this.#feeds.publish(id, event)
+      return
+    }
+    const numbered = this.#feeds.numbered(event)
+    this.#feeds.deliver(id, numbered)
+    this.#exchange.tell(id, numbered)
   }
 
   #writeBegun(): void {

@@ -29,7 +29,7 @@ export interface Retention {
  * Each may throw HostError HOST_STORE_FULL or HOST_STORE_FAILED.
  */
 export interface JobRecords {
-  /** Called for each finished job that is forgotten, whatever for. */
+  /** Called for each finished job that is forgotten here, whatever for. */
   onForget: (id: string) => void
   /**
    * Writes a new job, unless its expert has one of the same idempotency key.

@@ -110,9 +110,14 @@ export class JobResults {
     }
   }
 
-  /** Looks at the files that a host before left, and removes those of jobs that are not known any more. */
-  resume(isKnown: (jobId: string) => Promise<boolean>): Promise<void> {
-    return this.#files.sweep(async (id) => {
+  /** The jobs whose files a host before left. */
+  left(): Promise<string[]> {
+    return this.#files.names()
+  }
+
+  /** Looks at files that a host before left, and removes those of jobs that are not known any more. */
+  resume(left: string[], isKnown: (jobId: string) => Promise<boolean>): Promise<void> {
+    return this.#files.sweep(left, async (id) => {
       const known = await isKnown(id)
       if (known) this.#kept.add(id)
       return known

@@ -1,6 +1,8 @@
+import { access } from 'node:fs/promises'
 import { type HostError, hostError } from '../errors.ts'
 import type { Logger } from '../observe/log.ts'
 import type { Expert } from '../registry/expert.ts'
+import type { AnswerHead } from '../runtime/messages.ts'
 import { wireError } from '../runtime/wire-error.ts'
 import type { Dispatch } from './dispatch.ts'
 import { DurableLine } from './durable-line.ts'
@@ -13,6 +15,7 @@ import {
   keptBytes,
   lastChange
 } from './job.ts'
+import type { JobExchange } from './job-exchange.ts'
 import { type JobEvent, JobFeeds } from './job-feeds.ts'
 import { makeJobId } from './job-id.ts'
 import { JobJournal } from './job-journal.ts'
@@ -36,6 +39,8 @@ export interface JobServiceOptions {
   /** Of accepted jobs. */
   durable: JobRecords
   dispatch: Dispatch
+  /** With other hosts that share the accepted jobs; null when there are none. */
+  exchange?: JobExchange | null
   expertOf: (name: string) => Expert | undefined
   /** Uploaded files of accepted jobs. */
   uploads: KeptFiles
@@ -49,6 +54,8 @@ export interface JobServiceOptions {
 }
 
 const SWEEP_MS = 1000
+/** How old a count of what waits at a server may be, milliseconds. */
+const BACKLOG_MS = 200
 
 /**
  * The one way of work: a synchronous call is a job that somebody waits for.
@@ -65,7 +72,11 @@ export class JobService {
   readonly #durable: JobJournal
   readonly #line: DurableLine
   readonly #waited: WaitedJobs
+  readonly #exchange: JobExchange | null
   readonly #sweeper: NodeJS.Timeout
+  /** What is left to look at of what the host before left. */
+  #left: { uploads: string[]; results: string[] } | null = null
+  #backlog = { count: 0, at: Number.NEGATIVE_INFINITY }
   #isStopping = false
 
   constructor(options: JobServiceOptions) {
@@ -74,8 +85,11 @@ export class JobService {
     this.uploads = options.uploads
     this.outputs = options.outputs
     const onFault = (err: Error) => log.error({ err }, `a job's record is behind: ${err.message}`)
-    this.#volatile = new JobJournal(options.volatile, this.#feeds, onFault)
-    this.#durable = new JobJournal(options.durable, this.#feeds, onFault)
+    const feeds = this.#feeds
+    const exchange = options.exchange ?? null
+    this.#exchange = exchange
+    this.#volatile = new JobJournal({ records: options.volatile, feeds, onFault })
+    this.#durable = new JobJournal({ records: options.durable, feeds, exchange, onFault })
     const { results, maxWaitMs } = options
     for (const records of [options.volatile, options.durable]) {
       records.onForget = (id) => results.forget(id)
@@ -84,6 +98,8 @@ export class JobService {
     this.#line = new DurableLine({
       journal: this.#durable,
       dispatch: options.dispatch,
+      exchange,
+      hasUpload: (name) => this.uploads.has(name),
       expertOf: options.expertOf,
       absentMs: options.absentMs,
       endOf: async (job, outcome) => {
@@ -99,12 +115,14 @@ export class JobService {
 
   /** Takes up what the host before left; the accepted jobs run as soon as their experts serve. */
   async resume(): Promise<void> {
-    const { durable } = this.#options
-    await this.uploads.sweep(async (name) => {
-      const job = await durable.get(name)
-      return job !== undefined && !isFinal(job.status)
+    const { results } = this.#options
+    this.#left = { uploads: await this.uploads.names(), results: await results.left() }
+    await this.#lookAtLeft().catch((err) => {
+      // Files stay until it is known whose they are.
+      if (this.#exchange === null) throw err
     })
-    await this.#options.results.resume(async (id) => (await this.get(id)) !== undefined)
+    // Not before: until now there was no expert to ask for.
+    if (this.#exchange !== null) this.#hear(this.#exchange)
   }
 
   /** Runs a job and waits for it. @throws HostError when the expert takes no calls now */
@@ -122,14 +140,23 @@ export class JobService {
     const { durable, dispatch, maxBacklog } = this.#options
     const { expert } = request
     if (expert.refusal !== null) throw expert.refusal
-    let backlog = 0
-    for (const size of (await dispatch.waiting()).values()) backlog += size
-    if (backlog >= maxBacklog) {
+    if ((await this.#countBacklog()) >= maxBacklog) {
       throw hostError('HOST_BACKLOG_FULL', [maxBacklog], { extra: { retry_after: 5 } })
     }
     const job = newJob(request.upload ?? makeJobId(), request)
-    const place = { priority: job.priority }
-    if (job.idempotency === null) {
+    const place = { priority: job.priority, here: job.upload !== null }
+    if (job.idempotency === null && this.#exchange !== null) {
+      // A server does both in this order: one way there and back is enough.
+      const [created, placed] = await Promise.allSettled([
+        durable.create(job),
+        dispatch.push(expert.name, job.id, place)
+      ])
+      if (created.status === 'rejected') {
+        if (placed.status === 'fulfilled') await dispatch.drop(job.id).catch(() => {})
+        throw created.reason
+      }
+      if (placed.status === 'rejected') await this.#withdraw(job, placed.reason)
+    } else if (job.idempotency === null) {
       await durable.create(job)
       await dispatch
         .push(expert.name, job.id, place)
@@ -163,14 +190,15 @@ export class JobService {
     ms: number,
     onHangUp: (stop: () => void) => void
   ): Promise<Answer | null> {
-    let stopListening = () => {}
+    let hear: (event: JobEvent | null) => void = () => {}
     const ended = new Promise<JobEnd | null>((resolve) => {
       onHangUp(() => resolve(null))
-      stopListening = this.#feeds.listen(id, (event) => {
+      hear = (event) => {
         if (event === null) resolve(null)
         else if (event.type === 'end') resolve(event.data.end)
-      })
+      }
     })
+    const stopListening = await this.follow(id, (event) => hear(event))
     try {
       const job = await this.get(id)
       const end = job === undefined || job.end !== null ? job?.end : await within(ended, ms)
@@ -270,14 +298,30 @@ export class JobService {
     })
   }
 
-  /** Calls `listener` for what happens to a job, and with null when the host stops. */
-  follow(id: string, listener: (event: JobEvent | null) => void): () => void {
-    return this.#feeds.listen(id, listener)
+  /**
+   * Calls `listener` for what happens to a job, whichever host runs it, and with null when this host stops.
+   * Resolves when nothing is missed any more, with the function that ends it.
+   */
+  async follow(id: string, listener: (event: JobEvent | null) => void): Promise<() => void> {
+    const stopHere = this.#feeds.listen(id, listener)
+    if (this.#exchange === null) return stopHere
+    const stopThere = await this.#exchange.follow(id, (heard) => {
+      if (heard === 'look') void this.#tellEnd(id, listener)
+      else listener(heard)
+    })
+    return () => {
+      stopHere()
+      stopThere()
+    }
   }
 
   /** What followers of a job were told after the event of that id, as far as it is kept. */
-  missedEvents(id: string, after: number): JobEvent[] {
-    return this.#feeds.since(id, after)
+  async missedEvents(id: string, after: number): Promise<JobEvent[]> {
+    const here = this.#feeds.since(id, after)
+    if (this.#exchange === null) return here
+    const there = await this.#exchange.kept(id).catch(() => [])
+    const byId = new Map([...there, ...here].map((event) => [event.id, event]))
+    return [...byId.values()].filter((event) => event.id > after).sort((a, b) => a.id - b.id)
   }
 
   /** Takes waiting jobs of an expert that may have room now. */
@@ -291,6 +335,15 @@ export class JobService {
     this.uploads.remove(name).catch((err) => {
       this.#options.log.warn({ job_id: name, err }, 'uploaded files could not be removed')
     })
+  }
+
+  /** Whether what a job answered can be sent from here; a file is on the disk of the host that ran it. */
+  async hasFileOf({ file }: AnswerHead): Promise<boolean> {
+    if (this.#exchange === null || file === null) return true
+    return access(file.path).then(
+      () => true,
+      () => false
+    )
   }
 
   /** The host stops: nobody waits for the end of a job any more. */
@@ -310,6 +363,51 @@ export class JobService {
     await this.#line.close()
   }
 
+  /** How many jobs wait. Where a server has to be asked, what it said last, and those that came here since. */
+  async #countBacklog(): Promise<number> {
+    const now = performance.now()
+    if (this.#exchange === null || now - this.#backlog.at > BACKLOG_MS) {
+      const waiting = await this.#options.dispatch.waiting()
+      const count = [...waiting.values()].reduce((sum, size) => sum + size, 0)
+      this.#backlog = { count, at: now }
+    }
+    this.#backlog.count += 1
+    return this.#backlog.count - 1
+  }
+
+  /** What other hosts tell. */
+  #hear(exchange: JobExchange): void {
+    exchange.onWaiting = (name) => {
+      const expert = this.#options.expertOf(name)
+      if (expert !== undefined) this.#line.pump(expert)
+    }
+    exchange.onCanceled = (id) => {
+      // Of one that runs here the files go with its run.
+      if (!this.#line.cancel(id, wireError('HOST_CANCELED', []))) this.dropUpload(id)
+    }
+    exchange.onForgotten = (id) => this.#options.results.forget(id)
+  }
+
+  /** The job may have ended at another host. */
+  async #tellEnd(id: string, listener: (event: JobEvent | null) => void): Promise<void> {
+    const job = await this.#durable.records.get(id).catch(() => undefined)
+    if (job === undefined || job.end === null) return
+    const { status, end } = job
+    listener(this.#feeds.numbered({ type: 'end', data: { status, end } }))
+  }
+
+  async #lookAtLeft(): Promise<void> {
+    const left = this.#left
+    if (left === null) return
+    const { durable, results } = this.#options
+    await this.uploads.sweep(left.uploads, async (name) => {
+      const job = await durable.get(name)
+      return job !== undefined && !isFinal(job.status)
+    })
+    await results.resume(left.results, async (id) => (await this.get(id)) !== undefined)
+    this.#left = null
+  }
+
   /** The place in line could not be written: the job was never accepted. */
   async #withdraw(job: Job, error: Error): Promise<never> {
     await this.#durable.close(job.id, failure(error as HostError)).catch(() => {})
@@ -322,6 +420,7 @@ export class JobService {
     const { volatile, durable, log } = this.#options
     try {
       await Promise.all([volatile.expire(now), durable.expire(now)])
+      await this.#lookAtLeft()
     } catch (err) {
       log.error({ err }, 'old jobs cannot be forgotten')
     }

@@ -44,9 +44,19 @@ export class KeptFiles {
     await rm(this.pathOf(jobId), { recursive: true, force: true })
   }
 
-  /** Removes those that nobody will ask for. */
-  async sweep(isWanted: (jobId: string) => Promise<boolean>): Promise<void> {
-    for (const name of await readdir(this.#root).catch(() => [])) {
+  /** Whether that job has some here. */
+  async has(jobId: string): Promise<boolean> {
+    return (await stat(this.pathOf(jobId)).catch(() => null)) !== null
+  }
+
+  /** The jobs that have some now. */
+  names(): Promise<string[]> {
+    return readdir(this.#root).catch(() => [])
+  }
+
+  /** Removes those of them that nobody will ask for. */
+  async sweep(names: string[], isWanted: (jobId: string) => Promise<boolean>): Promise<void> {
+    for (const name of names) {
       if (!(await isWanted(name))) await this.remove(name)
     }
   }

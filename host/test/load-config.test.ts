@@ -111,6 +111,24 @@ const wanted = [
   /^EXPERT_RUN_PIPELINE='perhaps': wanted true, false/
 ]
 
+t.test('the address of a Redis is checked, and a wrong one is not shown', async (t) => {
+  const folder = home(t, {})
+  t.equal(loadConfig({}, folder).redisUrl, null)
+  for (const url of ['redis://host', 'rediss://user:p%40ss@host:6380/3', 'redis://[::1]:6379/0']) {
+    t.equal(loadConfig({ REDIS_URL: url }, folder).redisUrl, url)
+  }
+  for (const url of [
+    'secret',
+    'http://:secret@host',
+    'redis://:secret@host/name',
+    'redis:secret'
+  ]) {
+    const problems = problemsOf({ REDIS_URL: url }, folder)
+    t.match(problems, [/^REDIS_URL: wanted redis:\/\//], url)
+    t.notMatch(problems.join(), 'secret')
+  }
+})
+
 t.test('every wrong key and variable is named at once, with its path', async (t) => {
   const folder = home(t, wrong)
   const problems = problemsOf(wrongEnv, folder)

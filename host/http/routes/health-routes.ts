@@ -26,7 +26,8 @@ export function healthRoutes(app: FastifyInstance, context: HostRouteContext): v
   )
   const Readiness = Type.Object({
     ready: Type.Boolean(),
-    reasons: Type.Array(Type.String({ description: 'What is missing; empty when ready' }))
+    reasons: Type.Array(Type.String({ description: 'What is missing; empty when ready' })),
+    jobs: Type.String({ description: 'What an accepted job survives' })
   })
   app.get(
     '/health/ready',
@@ -56,7 +57,7 @@ export function healthRoutes(app: FastifyInstance, context: HostRouteContext): v
         reasons.push(...whyNot(expert))
       }
       const ready = reasons.length === 0
-      sendValue(response, ready ? 200 : 503, { ready, reasons })
+      sendValue(response, ready ? 200 : 503, { ready, reasons, jobs: jobStore.guarantee })
     })
   )
 }

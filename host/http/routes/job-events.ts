@@ -32,7 +32,7 @@ export async function followJob(
     else stream.send(event)
   }
   // Listening before it looks, so that nothing happens in between.
-  const stopListening = jobs.follow(id, take)
+  const stopListening = await jobs.follow(id, take)
   let job: Job
   try {
     job = await find()
@@ -46,10 +46,11 @@ export async function followJob(
     endWithout(response)
     return
   }
+  const missed = await jobs.missedEvents(id, seen ?? 0)
   stream = new EventStream(response, stopListening)
   if (!isFinal(job.status)) stream.send({ id: null, type: 'status', data: jobFacts(job) })
   const earliest = early.find((event) => event !== null)?.id ?? Number.POSITIVE_INFINITY
-  for (const event of jobs.missedEvents(id, seen ?? 0)) {
+  for (const event of missed) {
     if (event.id < earliest) stream.send(event)
   }
   if (isFinal(job.status)) await sendEnd(stream, call, jobs, id)

@@ -92,6 +92,7 @@ export function jobRoutes(app: FastifyInstance, context: JobRouteContext): void 
       if (end === null) throw hostError('HOST_JOB_UNFINISHED', [status])
       if (!end.ok) throw hostError('HOST_JOB_FAILED', [end.message])
       if (end.head === null) sendText(call.response, 200, end.text)
+      else if (!(await jobs.hasFileOf(end.head))) throw hostError('HOST_RESULT_ELSEWHERE', [])
       else await sendReply(call.response, end.text, end.head)
     })
   )
