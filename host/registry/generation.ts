@@ -282,7 +282,10 @@ export class Generation {
         this.contract = contract
       }
       const late = await instance.init(this.#values).catch(async (error) => {
-        throw new InitError(await describeStartFailure(error, copy.folder), { cause: error })
+        const why = await describeStartFailure(error, copy.folder)
+        // A model that cannot be served stays one until its files change: there is nothing to wait for.
+        if (error.code === 'EXP_MODEL') throw new PluginError(why)
+        throw new InitError(why, { cause: error })
       })
       if (late !== null && isFirst) this.contract = makeContract(late, name, this.source.version)
     } catch (error) {

@@ -27,6 +27,9 @@ export class PluginError extends Error {
   override readonly name = 'PluginError'
 }
 
+/** Of a `package.json` or `expert.json`: the host reads them in its own thread. */
+const MAX_MANIFEST_BYTES = 1024 * 1024
+
 /** The keyword by which a package says that it is a plugin. */
 export const PLUGIN_KEYWORD = 'nebula-expert'
 
@@ -116,8 +119,13 @@ export async function readManifest(folder: string): Promise<Record<string, unkno
 async function readObject(folder: string, name: string): Promise<Record<string, unknown>> {
   let text: string
   try {
+    const { size } = await stat(join(folder, name))
+    if (size > MAX_MANIFEST_BYTES) {
+      throw new PluginError(`${name} has ${size} bytes, wanted at most ${MAX_MANIFEST_BYTES}`)
+    }
     text = await readFile(join(folder, name), 'utf8')
   } catch (error) {
+    if (error instanceof PluginError) throw error
     const code = (error as NodeJS.ErrnoException).code
     throw new PluginError(code === 'ENOENT' ? `it has no ${name}` : `${name}: ${code}`)
   }

@@ -310,7 +310,9 @@ export class ExpertInstance {
         this.#handshake?.resolve(head[1] as never)
         return
       case 'failed':
-        this.#handshake?.reject(Object.assign(new Error(head[1].message), { stack: head[1].stack }))
+        this.#handshake?.reject(
+          Object.assign(new Error(head[1].message), { stack: head[1].stack, code: head[1].code })
+        )
         return
       case 'pong':
         this.#pingedAt = null

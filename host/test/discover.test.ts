@@ -238,6 +238,7 @@ t.test(
     const rows: Array<[string, RegExp]> = [
       ['{', /expert\.json is not usable JSON/],
       ['[]', /wanted an object/],
+      [JSON.stringify({ x: 'x'.repeat(2 ** 20) }), /has 1048584 bytes, wanted at most 1048576/],
       ['{"expert":".x"}', /"\.x" is no legal name/],
       ['{"expert":5}', /expert is 5, wanted a string/],
       ['{"version":1}', /version is 1, wanted a string/]

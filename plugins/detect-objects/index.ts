@@ -73,7 +73,10 @@ export default class DetectObjectsExpert extends BaseExpert<typeof Config, typeo
     return this.#asTask(id, {}, async () => {
       const { tmp: folder, signal } = context
       const { path } = await this.media.downloadImage(url, { folder, signal })
-      const objects = await this.#model.detect(await this.media.decodeImage(path), options)
+      const objects = await this.#model.detect(
+        await this.media.decodeImage(path, { name: url }),
+        options
+      )
       const result = objects.map(({ box, label, ...object }): ObjectRecord => {
         const score = roundScore(object.score)
         return {

@@ -296,7 +296,8 @@ export default class EmbedImageExpert extends BaseExpert<never, typeof FrameChoi
     }
     const uploaded = files.map(({ filename, path }) => ({
       id: filename,
-      prepare: () => encoder.prepare(() => this.media.decodeImage(path))
+      prepare: () =>
+        encoder.prepare(() => this.media.decodeImage(path, { name: filename ?? 'the upload' }))
     }))
     const named = (images ?? []).map(({ url, image_id = null }) => ({
       id: image_id,
@@ -310,7 +311,7 @@ export default class EmbedImageExpert extends BaseExpert<never, typeof FrameChoi
     const { encoder } = this.#parts()
     const { path } = await this.media.downloadImage(url, { folder, signal })
     try {
-      return await encoder.prepare(() => this.media.decodeImage(path))
+      return await encoder.prepare(() => this.media.decodeImage(path, { name: url }))
     } finally {
       if (dirname(path) === folder) await rm(path, { force: true })
     }

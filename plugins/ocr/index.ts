@@ -97,7 +97,7 @@ export default class OcrExpert extends BaseExpert<typeof Config, typeof Params> 
           "No picture came: send it in the multipart field 'file', or as the raw body"
         )
       }
-      const load = () => this.media.decodeImage(file.path)
+      const load = () => this.media.decodeImage(file.path, { name: file.filename ?? 'the upload' })
       return this.#read(file.filename ?? 'upload', load, null, context)
     })
   }
@@ -116,7 +116,7 @@ export default class OcrExpert extends BaseExpert<typeof Config, typeof Params> 
     const load = async () => {
       const options = { folder: context.tmp, signal: context.signal }
       const { path } = await this.media.downloadImage(url, options)
-      return this.media.decodeImage(path)
+      return this.media.decodeImage(path, { name: url })
     }
     return this.#read(id, load, extra, context)
   }

@@ -1,8 +1,9 @@
-import { readFile } from 'node:fs/promises'
-import { dirname, resolve } from 'node:path'
-import { ExpertError, type Static, type TSchema, Type } from '@nebula-experts/sdk'
+import { readFile, realpath, stat } from 'node:fs/promises'
+import { basename, dirname, isAbsolute, relative, resolve, sep } from 'node:path'
+import { ExpertError, isExpertError, type Static, type TSchema, Type } from '@nebula-experts/sdk'
 import { compileSchema } from '@nebula-experts/sdk/schemas'
 
+const MAX_BYTES = 1024 * 1024
 const closed = { additionalProperties: false }
 const Values = (description: string) =>
   Type.Optional(Type.Union([Type.Number(), Type.Array(Type.Number())], { description }))
@@ -107,8 +108,9 @@ function checkKeys<T>(check: ReturnType<typeof compileSchema<T>>, value: unknown
 async function readJson(path: string): Promise<unknown> {
   let found: unknown
   try {
-    found = JSON.parse(await readFile(path, 'utf8'))
+    found = JSON.parse(await readBounded(path))
   } catch (error) {
+    if (isExpertError(error)) throw error
     const { code, message } = error as NodeJS.ErrnoException
     throw wrong(code === undefined ? `is not JSON (${message})` : `cannot be read (${code})`)
   }
@@ -121,13 +123,27 @@ async function readLabels(
   path: string
 ): Promise<string[] | null> {
   if (typeof labels !== 'string') return labels ?? null
+  const folder = dirname(path)
+  const file = resolve(folder, labels)
   try {
-    const text = await readFile(resolve(dirname(path), labels), 'utf8')
+    // Whoever may drop a model in is not to show every file that the host's user can read.
+    const way = relative(await realpath(folder), await realpath(file))
+    if (isAbsolute(way) || way.split(sep)[0] === '..')
+      throw wrong(`labels: '${labels}' leads out of its folder, wanted a file beside it`)
+    const text = await readBounded(file)
     return text.replace(/\r?\n$/, '').split(/\r?\n/)
   } catch (error) {
+    if (isExpertError(error)) throw error
     const { code } = error as NodeJS.ErrnoException
     throw wrong(`labels: file '${labels}' cannot be read (${code})`)
   }
+}
+
+async function readBounded(path: string): Promise<string> {
+  const { size } = await stat(path)
+  if (size > MAX_BYTES)
+    throw wrong(`${basename(path)} has ${size} bytes, wanted at most ${MAX_BYTES}`)
+  return readFile(path, 'utf8')
 }
 
 function wrong(why: string): ExpertError {

@@ -259,7 +259,7 @@ export default class OnnxExpert extends BaseExpert<typeof Config, typeof Params>
         }
         const options = { folder: context.tmp, signal: context.signal }
         const { path } = await this.media.downloadImage(url, options)
-        return this.media.decodeImage(path, { channels })
+        return this.media.decodeImage(path, { channels, name: url })
       }
     }))
     const ids = list.map((params) => params.id)

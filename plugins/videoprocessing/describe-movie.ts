@@ -1,5 +1,6 @@
-import { readdir, rm } from 'node:fs/promises'
-import { join } from 'node:path'
+import { randomUUID } from 'node:crypto'
+import { rm, rmdir } from 'node:fs/promises'
+import { basename, dirname, sep } from 'node:path'
 import { ExpertError, type Media, type MovieFile } from '@nebula-experts/sdk'
 import { type FrameRange, intervalsOf, middleFramesOf, shotsOf } from './shots.ts'
 
@@ -48,13 +49,13 @@ export async function describeMovie(
   const isDivided = mode === 'every_n_seconds' && video.fps > 0
   const elements = isDivided ? intervalsOf(frames, video.fps, intervalS) : scenes
   const mdfs = elements.map((element) => middleFramesOf(element, isDivided ? 1 : MIDDLE_FRAMES))
-  const folder = await media.folder(join('frames', key))
-  const paths = await media.divideMovieIntoFrames(file.path, {
-    frames: mdfs.flat(),
-    folder,
-    signal
+  // Of this run alone: another may be writing other frames of the same movie.
+  const folder = await media.folder(`frames/${key}/${randomUUID().slice(0, 8)}`)
+  const chosen = { frames: mdfs.flat(), folder, signal }
+  const paths = await media.divideMovieIntoFrames(file.path, chosen).catch(async (error) => {
+    await rm(folder, { recursive: true, force: true })
+    throw error
   })
-  await removeOthers(folder, [...paths.values()])
   return {
     scenes,
     scene_elements: elements,
@@ -78,11 +79,24 @@ async function describePicture(file: MovieFile, media: Media): Promise<MovieDesc
   return { scenes: [], scene_elements: [], mdfs: [[0]], mdfs_path: [], meta }
 }
 
-/** An earlier run may have chosen other frames. */
-async function removeOthers(folder: string, paths: string[]): Promise<void> {
-  const wanted = new Set(paths)
-  for (const name of await readdir(folder)) {
-    const path = join(folder, name)
-    if (!wanted.has(path)) await rm(path, { recursive: true, force: true })
+/**
+ * Removes the frames of an earlier run that a document no longer names.
+ *
+ * @param before - its `mdfs_path` as they were
+ * @param now - as they are
+ */
+export async function removeOldFrames(
+  before: unknown,
+  now: readonly string[],
+  framesFolder: string
+): Promise<void> {
+  const paths = Array.isArray(before) ? before.filter((path) => typeof path === 'string') : []
+  const kept = new Set(now)
+  for (const path of paths) {
+    // The document may be another tool's: only what an earlier run of this expert wrote is its to remove.
+    const isOurs = path.startsWith(framesFolder + sep) && /^frame\d+\.jpg$/.test(basename(path))
+    if (!isOurs || path.split(sep).includes('..') || kept.has(path)) continue
+    await rm(path, { force: true })
+    await rmdir(dirname(path)).catch(() => {})
   }
 }

@@ -10,9 +10,10 @@ import {
   type StoredDocument,
   Type
 } from '@nebula-experts/sdk'
-import { describeMovie } from './describe-movie.ts'
+import { describeMovie, removeOldFrames } from './describe-movie.ts'
 import { keepMovie } from './keep-movie.ts'
 import {
+  checkKey,
   Division,
   ProcessMovies,
   type ProcessOptions,
@@ -130,7 +131,14 @@ export default class VideoProcessingExpert extends BaseExpert<typeof Config, typ
       const { _id, _key, _rev } = saved
       return { result: { _id, _key, _rev, context: String(saved.context ?? '') }, error: null }
     } catch (error) {
-      if (context.signal.aborted || !isExpertError(error)) throw error
+      if (context.signal.aborted) throw error
+      const { code } = error as NodeJS.ErrnoException
+      if (!isExpertError(error)) {
+        // A full disk, a folder that is not writable: of no concern to the movies that are done.
+        if (typeof code !== 'string' || !/^E[A-Z]+$/.test(code)) throw error
+        context.log.error(`a movie cannot be kept (${code})`, { url: given.url, code })
+        return { result: null, error: `${given.url.slice(0, 200)}: it cannot be kept (${code})` }
+      }
       // Messages on a file that was fetched name the file, which tells nobody which movie it was.
       const isNamed = error.message.includes(given.url) || error.code === 'EXP_BAD_INPUT'
       const message = isNamed ? error.message : `${given.url.slice(0, 200)}: ${error.message}`
@@ -145,6 +153,7 @@ export default class VideoProcessingExpert extends BaseExpert<typeof Config, typ
     onProgress: (fraction: number) => void
   ): Promise<StoredDocument> {
     const { key, url } = given
+    checkKey(key)
     const id = `Movies/${key}`
     this.addTask(id)
     try {
@@ -174,7 +183,8 @@ export default class VideoProcessingExpert extends BaseExpert<typeof Config, typ
       const path =
         kept ?? (options.saveMovie ? await keepMovie(file, url, key, this.media, context) : url)
       const { pipelineId = null } = context as Partial<ItemContext>
-      return await this.movies.save({
+      const latest = await this.movies.get(id)
+      const saved = await this.movies.save({
         _key: key,
         name: given.name,
         url_path: path,
@@ -189,6 +199,9 @@ export default class VideoProcessingExpert extends BaseExpert<typeof Config, typ
         ...(pipelineId === null ? {} : { pipeline_id: pipelineId }),
         misc: { config_name: 'default', ...options.misc, execution_time: executionTime(new Date()) }
       })
+      const frames = await this.media.folder('frames')
+      await removeOldFrames(latest?.mdfs_path, described.mdfs_path, frames)
+      return saved
     } finally {
       this.removeTask(id)
     }

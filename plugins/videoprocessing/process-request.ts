@@ -112,10 +112,7 @@ export function requestedMovie(
     throw new ExpertError('EXP_BAD_INPUT', message)
   }
   const asked = (given.movie_id ?? '').replace(/^Movies\//, '')
-  if (asked !== '' && !LEGAL_KEY.test(asked)) {
-    const message = `Field 'movie_id' is '${asked.slice(0, 50)}', wanted at most 254 of A-Z a-z 0-9 _-:.@()+,=;$!*'%`
-    throw new ExpertError('EXP_BAD_INPUT', message)
-  }
+  if (asked !== '') checkKey(asked)
   const file = movieNameOf(url)
   return {
     key: asked === '' ? movieKeyOf(url) : asked,
@@ -124,4 +121,16 @@ export function requestedMovie(
     type: type === 'file' ? null : type,
     context: delimiter === null || delimiter === '' ? '' : file.split(delimiter).join(' ')
   }
+}
+
+/**
+ * A key names a document, and folders with what belongs to it.
+ *
+ * @throws ExpertError EXP_BAD_INPUT
+ */
+export function checkKey(key: string): void {
+  if (LEGAL_KEY.test(key) && !/^\.+$/.test(key)) return
+  const wanted = "at most 254 of A-Z a-z 0-9 _-:.@()+,=;$!*'%, not points alone"
+  const message = `Field 'movie_id' is '${key.slice(0, 50)}', wanted ${wanted}`
+  throw new ExpertError('EXP_BAD_INPUT', message)
 }

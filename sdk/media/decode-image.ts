@@ -3,12 +3,14 @@ import { ExpertError } from '../errors.ts'
 import { loadSharp } from './load-sharp.ts'
 import type { Media, MediaPolicy } from './media.ts'
 import { readPictureHeader } from './picture-header.ts'
+import { shownUrl } from './shown-url.ts'
 
 /** Makes `decodeImage` of {@link Media}. */
 export function createDecoder(policy: Pick<MediaPolicy, 'maxPixels'>): Media['decodeImage'] {
   const { maxPixels } = policy
-  return async (source, { channels = 3 } = {}) => {
-    const name = typeof source === 'string' ? basename(source) : 'the picture'
+  return async (source, { channels = 3, name: given } = {}) => {
+    const file = typeof source === 'string' ? basename(source) : 'the picture'
+    const name = given === undefined ? file : shownUrl(given)
     await readPictureHeader(source, { name, maxPixels })
     const sharp = await loadSharp()
     const picture = sharp(source, { limitInputPixels: maxPixels, failOn: 'error' })

@@ -44,6 +44,8 @@ export interface DecodedImage {
 export interface DecodeOptions {
   /** 3 (default): sRGB with alpha laid on white; 1: luminance. */
   channels?: 1 | 3
+  /** How messages name the picture: its URL, say. Default: the name of the file. */
+  name?: string
 }
 
 /** A file that was fetched for one job. */

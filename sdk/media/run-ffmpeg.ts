@@ -213,6 +213,7 @@ export class FfmpegRun {
     if (this.#complaints.length < mostComplaints) {
       const { path } = this.#options
       const shown = complaint
+        .replaceAll(`file://${path}`, this.name)
         .replaceAll(`file:${path}`, this.name)
         .replaceAll(path, this.name)
         .replace(/Format not on whitelist '.*/, 'its format is not taken')

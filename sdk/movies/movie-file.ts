@@ -134,7 +134,10 @@ export class MovieFile {
   }
 
   async *#picture(channels: 1 | 3): AsyncGenerator<VideoFrame> {
-    const image = await this.#media.decodeImage(this.path, { channels })
+    const image = await this.#media.decodeImage(this.path, {
+      channels,
+      name: String(this.movie.url_path)
+    })
     yield { ...image, number: 0, second: 0 }
   }
 }

@@ -264,6 +264,9 @@ t.test('what cannot be served is refused when it is loaded, in plain words', asy
     { task, labels: 'labels.txt' },
     /labels: file 'labels\.txt' cannot be read/
   )
+  for (const file of ['/etc/passwd', '../../../../../../etc/passwd']) {
+    await refused(meanColours(), { task, labels: file }, /labels: .* leads out of its folder/)
+  }
   await refused(vectors, { task }, /\(float32 \[\?, 3\]\) takes no pictures, wanted 4 axes/)
   await refused(meanColours([1, 4, 8, 8]), { task }, /as NCHW has 4 channels, wanted 1 or 3/)
   await refused(meanColours([2, 3, 8, 8]), { task }, /wants 2 pictures at once/)

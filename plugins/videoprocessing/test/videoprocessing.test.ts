@@ -1,4 +1,5 @@
 import {
+  access,
   copyFile,
   mkdir,
   mkdtemp,
@@ -112,7 +113,9 @@ t.test('a movie is divided at its cuts, and its document says how', needsVideo, 
   t.strictSame(again.mdfs, [[12], [37], [62], [87], [112], [137]])
   t.strictSame(again.scenes, movie.scenes)
   t.equal(again.updates, 2)
-  t.same((await readdir(join(home, 'media', 'frames', String(again._key)))).length, 6)
+  const [run, ...others] = await readdir(join(home, 'media', 'frames', String(again._key)))
+  t.same(others, [], 'the frames of the run before are gone')
+  t.equal((await readdir(join(home, 'media', 'frames', String(again._key), run!))).length, 6)
 })
 
 t.test('one movie that cannot be had leaves the others be', needsVideo, async (t) => {
@@ -162,6 +165,47 @@ t.test('one movie that cannot be had leaves the others be', needsVideo, async (t
     mdfs_path: [movieOf('Movies/still').url_path]
   })
   t.same((await readdir(join(home, 'media', 'movies'))).sort(), ['good.mp4', 'still.jpg'])
+})
+
+t.test('no key leads to the frames of another movie', needsVideo, async (t) => {
+  const { home, process, processMovie, movieOf, shelf } = await start(t)
+  const path = join(home, 'a.mp4')
+  await makeStillMovie(path, { stills: stills.slice(0, 1), seconds: 1, width: 160, height: 90 })
+  const url = pathToFileURL(path).href
+  await process({ movies: [{ movie_id: 'a', url }] })
+  for (const key of ['.', '..', '...']) {
+    const { results } = await process({ movies: [{ movie_id: key, url }] })
+    t.match(results, [{ result: null, error: /'movie_id' is '\.+', wanted .* not points alone/ }])
+    await shelf.ask('movies.save', { _key: key, url_path: url })
+    t.match(await processMovie(`Movies/${key}`), { ok: false, error: /'movie_id'/ })
+  }
+  await shelf.ask('movies.save', {
+    _key: 'b',
+    url_path: url,
+    mdfs_path: [movieOf('Movies/a').url_path, '/etc/passwd']
+  })
+  t.match(await processMovie('Movies/b'), { ok: true })
+  for (const file of [...movieOf('Movies/a').mdfs_path, movieOf('Movies/a').url_path])
+    await access(file)
+})
+
+t.test('runs over one movie at once leave one whole document', needsVideo, async (t) => {
+  const { home, process, movieOf } = await start(t)
+  const path = join(home, 'a.mp4')
+  await makeStillMovie(path, { stills, seconds: 1, width: 160, height: 90 })
+  const movies = [{ movie_id: 'a', url: pathToFileURL(path).href }]
+  const runs = [1, 2, 3, 4].map((seconds) =>
+    process({
+      movies,
+      overwrite: true,
+      video_processing: 'every_n_seconds',
+      video_processing_interval: seconds / 4
+    })
+  )
+  for (const { results } of await Promise.all(runs)) t.match(results, [{ error: null }])
+  const { mdfs, mdfs_path } = movieOf('Movies/a')
+  t.equal(mdfs_path.length, mdfs.length)
+  for (const file of mdfs_path) await access(file)
 })
 
 t.test('what is kept is used again until it is to be overwritten', needsVideo, async (t) => {
