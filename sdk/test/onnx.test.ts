@@ -148,7 +148,7 @@ t.test('without the package the error says how to install it', async (t) => {
   t.teardown(async () => (await import('node:fs/promises')).rm(lonely, { recursive: true }))
   await mkdir(lonely)
   await cp(join(folder, 'package.json'), join(lonely, 'package.json'))
-  for (const file of ['onnx.js', 'onnx-tensor.js', 'errors.js']) {
+  for (const file of ['onnx.js', 'onnx-tensor.js', 'half-float.js', 'errors.js']) {
     await cp(join(dist, file), join(lonely, file))
   }
   await writeFile(
