@@ -58,6 +58,7 @@ export async function startJobs({ concurrency }) {
       log
     }),
     outputs,
+    webhooks: { check: async (url) => ({ url, origin: url }), isFull: false, limit: 1 },
     maxWaitMs: 60_000,
     maxBacklog: 1_000_000,
     absentMs: 60_000,

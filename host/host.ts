@@ -25,6 +25,8 @@ import { Registry } from './registry/registry.ts'
 import { makeRunFolder } from './registry/run-folder.ts'
 import { Watch } from './registry/watch.ts'
 import { Releasers } from './releasers.ts'
+import { WebhookAddresses } from './webhooks/webhook-addresses.ts'
+import { WebhookSender } from './webhooks/webhook-sender.ts'
 
 /** A host that listens; its experts may still be starting. */
 export interface Host {
@@ -75,6 +77,14 @@ export async function createHost(options: {
     const openJobs = jobStores[listens ? config.store : 'memory']
     const store = await openJobs({ dir: jobDir, maxBytes, retention, log })
     releasers.push(() => store.close())
+    const webhooks = new WebhookSender({
+      outbox: store.outbox,
+      addresses: new WebhookAddresses(config.media.allowHosts),
+      secrets: config.webhookSecrets,
+      waitsMs: config.webhookWaitsMs,
+      log
+    })
+    releasers.push(() => webhooks.close())
     const outputs = new OutputFiles(config.outputRoot)
     const jobs = new JobService({
       volatile: new MemoryJobRecords(retention),
@@ -89,6 +99,7 @@ export async function createHost(options: {
         log
       }),
       outputs,
+      webhooks,
       maxWaitMs: config.maxWaitMs,
       maxBacklog: config.maxBacklog,
       absentMs: config.jobsAbsentMs,
@@ -149,6 +160,7 @@ export async function createHost(options: {
       jobStore: store,
       documents,
       pipelines,
+      webhooks,
       events,
       log,
       front,

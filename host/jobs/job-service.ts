@@ -28,6 +28,7 @@ import type { JobResults } from './job-results.ts'
 import type { KeptFiles } from './kept-files.ts'
 import type { OutputFiles } from './output-files.ts'
 import { WaitedJobs } from './waited-jobs.ts'
+import type { WebhookIntake } from './webhook-outbox.ts'
 import { within } from './within.ts'
 
 export interface JobServiceOptions {
@@ -41,6 +42,7 @@ export interface JobServiceOptions {
   uploads: KeptFiles
   results: JobResults
   outputs: OutputFiles
+  webhooks: WebhookIntake
   maxWaitMs: number
   maxBacklog: number
   /** How long jobs wait for an expert that does not serve, milliseconds. */
@@ -59,6 +61,7 @@ const SWEEP_MS = 1000
 export class JobService {
   readonly uploads: KeptFiles
   readonly outputs: OutputFiles
+  readonly webhooks: WebhookIntake
   readonly #options: JobServiceOptions
   readonly #feeds = new JobFeeds()
   readonly #volatile: JobJournal
@@ -73,6 +76,7 @@ export class JobService {
     this.#options = options
     this.uploads = options.uploads
     this.outputs = options.outputs
+    this.webhooks = options.webhooks
     const onFault = (err: Error) => log.error({ err }, `a job's record is behind: ${err.message}`)
     this.#volatile = new JobJournal(options.volatile, this.#feeds, onFault)
     this.#durable = new JobJournal(options.durable, this.#feeds, onFault)
@@ -122,6 +126,9 @@ export class JobService {
     const { durable, dispatch, maxBacklog } = this.#options
     const { expert } = request
     if (expert.refusal !== null) throw expert.refusal
+    if (request.webhook != null && this.webhooks.isFull) {
+      throw hostError('HOST_WEBHOOKS_FULL', [this.webhooks.limit], { extra: { retry_after: 30 } })
+    }
     let backlog = 0
     for (const size of (await dispatch.waiting()).values()) backlog += size
     if (backlog >= maxBacklog) {
@@ -256,7 +263,7 @@ export class JobService {
     }
     const expert = this.#options.expertOf(job.expert)
     if (expert === undefined) throw hostError('HOST_EXPERT_UNKNOWN', [job.expert])
-    const { kind, bodies, isList, priority, timeoutMs, maxAttempts, output } = job
+    const { kind, bodies, isList, priority, timeoutMs, maxAttempts, output, webhook } = job
     return this.submit({
       expert,
       kind,
@@ -266,6 +273,7 @@ export class JobService {
       timeoutMs,
       maxAttempts,
       output,
+      webhook,
       retryOf: id
     })
   }

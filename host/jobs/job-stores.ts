@@ -6,12 +6,16 @@ import type { Dispatch } from './dispatch.ts'
 import type { JobRecords, Retention } from './job-records.ts'
 import { MemoryDispatch } from './memory-dispatch.ts'
 import { MemoryJobRecords } from './memory-job-records.ts'
+import { MemoryWebhookOutbox } from './memory-webhook-outbox.ts'
 import { openSqliteJobs } from './sqlite-jobs.ts'
+import type { WebhookOutbox } from './webhook-outbox.ts'
 
 /** Where accepted jobs are kept, and the line they stand in. */
 export interface JobStore {
   records: JobRecords
   dispatch: Dispatch
+  /** What the webhooks of its jobs are still to be told. */
+  outbox: WebhookOutbox
   /** Why it cannot be used any more, or null. */
   readonly failure: Error | null
   close(): Promise<void>
@@ -40,12 +44,16 @@ export const jobStores = {
     }
   },
   /** Ends with the host; for a file system that cannot be written. */
-  memory: async ({ retention }: JobStoreOptions): Promise<JobStore> => ({
-    records: new MemoryJobRecords(retention),
-    dispatch: new MemoryDispatch(),
-    failure: null,
-    close: async () => {}
-  })
+  memory: async ({ retention }: JobStoreOptions): Promise<JobStore> => {
+    const outbox = new MemoryWebhookOutbox()
+    return {
+      records: new MemoryJobRecords(retention, Date.now, { outbox }),
+      dispatch: new MemoryDispatch(),
+      outbox,
+      failure: null,
+      close: async () => {}
+    }
+  }
 }
 
 export type JobStoreName = keyof typeof jobStores
