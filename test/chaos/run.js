@@ -6,7 +6,8 @@ const scenarios = {
   'manage-storm': () => import('./manage-storm.js'),
   'reload-memory': () => import('./reload-memory.js'),
   'host-kills': () => import('./host-kills.js'),
-  'pipeline-kills': () => import('./pipeline-kills.js')
+  'pipeline-kills': () => import('./pipeline-kills.js'),
+  'webhook-kills': () => import('./webhook-kills.js')
 }
 
 const chosen = process.argv.length > 2 ? process.argv.slice(2) : Object.keys(scenarios)
