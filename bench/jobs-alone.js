@@ -62,6 +62,7 @@ export async function startJobs({ concurrency, redisUrl }) {
       log
     }),
     outputs,
+    webhooks: { check: async (url) => ({ url, origin: url }), isFull: false, limit: 1 },
     maxWaitMs: 60_000,
     maxBacklog: 1_000_000,
     absentMs: 60_000,

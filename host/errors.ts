@@ -186,6 +186,22 @@ export const hostErrors = {
     kind: 'user',
     text: (id: string) => `The Idempotency-Key was used for another request: job ${id} has it`
   },
+  HOST_WEBHOOK_UNKNOWN: {
+    status: 404,
+    kind: 'user',
+    text: (id: string) => `There is no webhook '${id}' that waits or was given up`
+  },
+  HOST_WEBHOOKS_UNAVAILABLE: {
+    status: 501,
+    kind: 'system',
+    text: () => 'Hosts that share a Redis send no webhooks yet: no job is taken that names one'
+  },
+  HOST_WEBHOOKS_FULL: {
+    status: 503,
+    kind: 'system',
+    text: (size: number) =>
+      `${size} webhooks or more wait for their receivers: no job is taken that names one`
+  },
   HOST_CANCELED: { status: 499, kind: 'user', text: () => 'The run was canceled' }
 } as const satisfies Record<string, ErrorRow>
 

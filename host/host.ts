@@ -25,6 +25,8 @@ import { Registry } from './registry/registry.ts'
 import { makeRunFolder } from './registry/run-folder.ts'
 import { Watch } from './registry/watch.ts'
 import { Releasers } from './releasers.ts'
+import { WebhookAddresses } from './webhooks/webhook-addresses.ts'
+import { WebhookSender } from './webhooks/webhook-sender.ts'
 
 /** A host that listens; its experts may still be starting. */
 export interface Host {
@@ -79,6 +81,13 @@ export async function createHost(options: {
       ...{ dir: jobDir, maxBytes, retention, url: redisUrl, absentMs, log }
     })
     releasers.push(() => store.close())
+    const webhooks = WebhookSender.for(store.outbox, {
+      addresses: new WebhookAddresses(config.media.allowHosts),
+      secrets: config.webhookSecrets,
+      waitsMs: config.webhookWaitsMs,
+      log
+    })
+    releasers.push(() => webhooks?.close())
     const outputs = new OutputFiles(config.outputRoot)
     const jobs = new JobService({
       volatile: new MemoryJobRecords(retention),
@@ -94,6 +103,7 @@ export async function createHost(options: {
         log
       }),
       outputs,
+      webhooks,
       maxWaitMs: config.maxWaitMs,
       maxBacklog: config.maxBacklog,
       absentMs,
@@ -154,6 +164,7 @@ export async function createHost(options: {
       jobStore: store,
       documents,
       pipelines,
+      webhooks,
       events,
       log,
       front,

@@ -15,7 +15,8 @@ export const expertErrorStatus = {
   EXP_CANCELED: 499,
   EXP_MODEL: 500,
   EXP_NO_BATCH: 501,
-  EXP_PIPELINE_ID_MISSING: 400
+  EXP_PIPELINE_ID_MISSING: 400,
+  EXP_WEBHOOK_SIGNATURE: 401
 } as const
 
 export type ExpertErrorCode = keyof typeof expertErrorStatus

@@ -39,7 +39,18 @@ const job = {
     minimum: 1,
     maximum: 10,
     description: 'How often an accepted job is begun when its process is lost under it'
-  })
+  }),
+  webhook: Nullable(Type.String({ minLength: 1, maxLength: 2000 }), {
+    description:
+      'An `http:` or `https:` URL that is sent a POST for each event of the job; a request that names one is accepted as a job also when its caller waits'
+  }),
+  webhook_events_filter: Nullable(
+    Type.Array(
+      Type.Union([Type.Literal('start'), Type.Literal('progress'), Type.Literal('completed')]),
+      { minItems: 1, maxItems: 10 }
+    ),
+    { description: 'The events that `webhook` is told of; all of them when it is left out' }
+  )
 }
 
 /** What a body says of the work beside its own fields, on routes with `job: true`. */

@@ -16,7 +16,7 @@ const ROOMS = [
   ['runtime', 'admission', 'sqlite'],
   ['registry'],
   ['jobs', 'documents'],
-  ['pipelines'],
+  ['pipelines', 'webhooks'],
   ['http'],
   ['host'],
   ['cli'],

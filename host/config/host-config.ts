@@ -50,6 +50,10 @@ export interface HostConfig {
   maxBacklog: number
   /** `JOBS_ABSENT_EXPIRATION`: how long jobs wait for an expert that does not serve, milliseconds. */
   jobsAbsentMs: number
+  /** `NEBULA_WEBHOOK_SECRET`: what webhooks are signed with; none leaves them unsigned. */
+  webhookSecrets: string[]
+  /** `NEBULA_WEBHOOK_RETRIES`: waits between the tries of a webhook, milliseconds. */
+  webhookWaitsMs: number[]
   /** The ArangoDB that keeps movies and tokens (`ARANGO_HOST` and its kin); null for files of this host. */
   arango: ArangoConfig | null
   /** `EXPERT_OUTPUT_ROOT`: the folder under which answers may be written, or null. */

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { dirname, isAbsolute, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { createMedia, defaultMediaPolicy } from '@nebula-experts/sdk/hosting'
+import { createMedia, defaultMediaPolicy, webhookSecrets } from '@nebula-experts/sdk/hosting'
 import { Ajv } from 'ajv'
 import { logLevels } from '../observe/log.ts'
 import { ConfigFile } from './config-schema.ts'
@@ -63,6 +63,8 @@ export function loadConfig(env: NodeJS.ProcessEnv, cwd: string): HostConfig {
     jobStoreMaxBytes: reader.integer('NEBULA_JOB_STORE_MAX_BYTES', MEBIBYTE) ?? null,
     maxBacklog: reader.integer('NEBULA_MAX_BACKLOG', 1) ?? 100_000,
     jobsAbsentMs: (reader.integer('JOBS_ABSENT_EXPIRATION', 1, 2_147_483) ?? 600) * 1000,
+    webhookSecrets: readWebhookSecrets(reader, problems),
+    webhookWaitsMs: readWaits(reader, problems),
     arango: readArango(reader, problems),
     outputRoot: outputRoot === undefined ? null : resolve(cwd, outputRoot),
     maxBodyBytes: reader.integer('NEBULA_MAX_BODY_BYTES', 1024, 1024 * MEBIBYTE) ?? 16 * MEBIBYTE,
@@ -145,6 +147,29 @@ function readRedisUrl(reader: EnvironmentReader, problems: string[]): string | n
     return null
   }
   return text
+}
+
+/** In 22 hours nine tries; a receiver that is away for a night is not given up. */
+const WEBHOOK_WAITS = '5,30,120,600,3600,10800,21600,43200'
+
+function readWaits(reader: EnvironmentReader, problems: string[]): number[] {
+  const words = reader.list('NEBULA_WEBHOOK_RETRIES') ?? WEBHOOK_WAITS.split(',')
+  const seconds = words.map((word) => (/^\d+(\.\d+)?$/.test(word) ? Number(word) : Number.NaN))
+  if (seconds.some((wait) => !(wait <= 86_400)) || seconds.length > 100) {
+    const wanted = 'at most 100 waits of 0 to 86400 seconds, comma separated'
+    problems.push(`NEBULA_WEBHOOK_RETRIES='${words.join()}': wanted ${wanted}`)
+  }
+  return seconds.map((wait) => wait * 1000)
+}
+
+function readWebhookSecrets(reader: EnvironmentReader, problems: string[]): string[] {
+  try {
+    return webhookSecrets(reader.text('NEBULA_WEBHOOK_SECRET') ?? '')
+  } catch {
+    // What it is stays unsaid.
+    problems.push('NEBULA_WEBHOOK_SECRET: wanted base64 after whsec_, or another text')
+    return []
+  }
 }
 
 /** The file beside the working folder's package, else beside the package this host was built in. */

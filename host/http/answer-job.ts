@@ -3,6 +3,7 @@ import type { IncomingMessage } from 'node:http'
 import { hostError } from '../errors.ts'
 import type { Answer, DurableRequest, JobRequest, WaitedRequest } from '../jobs/job-request.ts'
 import type { JobService } from '../jobs/job-service.ts'
+import { type AskedWebhook, checkWebhook } from './asked-webhook.ts'
 import type { RouteCall } from './handle.ts'
 import { InvalidRequest } from './invalid-request.ts'
 import { preferencesOf, sendAccepted } from './prefer.ts'
@@ -15,6 +16,8 @@ export interface AskedJob {
   isAsync: boolean
   /** How often it may be begun; for accepted jobs. */
   maxAttempts: number
+  /** Who is told what becomes of it, or null; checked here. */
+  webhook: AskedWebhook | null
   /** Of synchronous calls: keep a record from the start, and free what is held at the end. */
   waited: Pick<WaitedRequest, 'recorded' | 'onEnd' | 'upload'>
   /** What must be on disk before the job is: gives the parts of the request that it changes. */
@@ -31,13 +34,14 @@ const LONGEST_KEY = 255
 /**
  * Answers a request in the way its caller asked for: with the result, with the id of an accepted job
  * (`is_async`, `Prefer: respond-async`), or with whichever is there after `Prefer: wait=N`. What comes
- * with an `Idempotency-Key` is always accepted first, so that the same request later finds it.
+ * with an `Idempotency-Key` or names a webhook is always accepted first: the same request later finds it, and what
+ * is told of it is as durable as it is.
  */
 export async function answerJob(call: RouteCall, jobs: JobService, asked: AskedJob): Promise<void> {
   const { respondAsync, waitMs } = preferencesOf(call.raw)
   const key = idempotencyKeyOf(call.raw)
   const isAsync = asked.isAsync || respondAsync
-  if (!isAsync && waitMs === null && key === null) {
+  if (!isAsync && waitMs === null && key === null && asked.webhook === null) {
     const { expert, kind, bodies, isList = false, priority = 0, timeoutMs = null } = asked.request
     const { output = null } = asked.request
     const { recorded, onEnd, upload = null } = asked.waited
@@ -58,6 +62,7 @@ export async function answerJob(call: RouteCall, jobs: JobService, asked: AskedJ
     await sendAnswer(call, asked, await jobs.run(request))
     return
   }
+  const webhook = asked.webhook === null ? null : await checkWebhook(asked.webhook, jobs)
   const fingerprint =
     key === null ? '' : await (asked.fingerprint?.() ?? fingerprintOf(asked.request))
   const kept = await asked.keep?.()
@@ -66,6 +71,7 @@ export async function answerJob(call: RouteCall, jobs: JobService, asked: AskedJ
       ...asked.request,
       maxAttempts: asked.maxAttempts,
       idempotency: key === null ? null : { key, fingerprint },
+      webhook,
       ...kept
     })
     .catch((error) => {

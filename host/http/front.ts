@@ -20,7 +20,8 @@ const HOST_PATHS = new Set([
   'manage',
   'movies',
   'tokens',
-  'pipelines'
+  'pipelines',
+  'webhooks'
 ])
 /** Paths that every expert has: at the root without a default expert they get a hint. */
 const EXPERT_PATHS = new Set(['predict', 'status', 'cfg', 'set', 'tasks', 'redoc'])

@@ -19,6 +19,7 @@ import { jobRoutes } from './routes/job-routes.ts'
 import { logLevelRoutes } from './routes/log-level-routes.ts'
 import { manageRoutes } from './routes/manage-routes.ts'
 import { pipelineRoutes } from './routes/pipeline-routes.ts'
+import { webhookRoutes } from './routes/webhook-routes.ts'
 
 const require = createRequire(import.meta.url)
 
@@ -60,6 +61,7 @@ export async function buildHostApp(context: HostRouteContext): Promise<FastifyIn
   manageRoutes(app, context)
   documentStoreRoutes(app, context)
   pipelineRoutes(app, context)
+  webhookRoutes(app, context)
   eventsRoutes(app, context)
   hostDocumentRoutes(app, context)
 

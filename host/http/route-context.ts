@@ -8,6 +8,7 @@ import type { PipelineService } from '../pipelines/pipeline-service.ts'
 import type { Expert } from '../registry/expert.ts'
 import type { ExpertContract } from '../registry/expert-contract.ts'
 import type { Registry } from '../registry/registry.ts'
+import type { WebhookSender } from '../webhooks/webhook-sender.ts'
 import type { Front } from './front.ts'
 
 /** What the routes of an expert stand on. */
@@ -29,6 +30,8 @@ export interface HostRouteContext {
   jobStore: JobStore
   documents: DocumentStores
   pipelines: PipelineService
+  /** Null: the store of jobs keeps no notices. */
+  webhooks: WebhookSender | null
   events: EventFeed
   log: Logger
   front: Front

@@ -1,6 +1,6 @@
 import type { Expert } from '../registry/expert.ts'
 import type { AnswerHead, CallKind, WireError } from '../runtime/messages.ts'
-import type { IdempotencyKey, Job, JobEnd, JobOutput } from './job.ts'
+import type { IdempotencyKey, Job, JobEnd, JobOutput, WebhookWish } from './job.ts'
 import { stamp } from './job-journal.ts'
 import type { WorkOutcome } from './work.ts'
 
@@ -39,6 +39,8 @@ export interface DurableRequest extends JobRequest {
   maxAttempts?: number
   idempotency?: IdempotencyKey | null
   retryOf?: string | null
+  /** Checked by `JobService.webhooks` before. */
+  webhook?: WebhookWish | null
 }
 
 /** What a caller who waited gets. */
@@ -68,6 +70,7 @@ export function newJob(id: string, request: DurableRequest): Job {
     upload: request.upload ?? null,
     output: request.output ?? null,
     retryOf: request.retryOf ?? null,
+    webhook: request.webhook ?? null,
     createdAt: stamp(),
     status: 'queued',
     startedAt: null,

@@ -31,6 +31,7 @@ import type { JobResults } from './job-results.ts'
 import type { KeptFiles } from './kept-files.ts'
 import type { OutputFiles } from './output-files.ts'
 import { WaitedJobs } from './waited-jobs.ts'
+import type { WebhookIntake } from './webhook-outbox.ts'
 import { within } from './within.ts'
 
 export interface JobServiceOptions {
@@ -46,6 +47,8 @@ export interface JobServiceOptions {
   uploads: KeptFiles
   results: JobResults
   outputs: OutputFiles
+  /** Null: the store keeps no notices, and no job may name a webhook. */
+  webhooks: WebhookIntake | null
   maxWaitMs: number
   maxBacklog: number
   /** How long jobs wait for an expert that does not serve, milliseconds. */
@@ -66,6 +69,7 @@ const BACKLOG_MS = 200
 export class JobService {
   readonly uploads: KeptFiles
   readonly outputs: OutputFiles
+  readonly webhooks: WebhookIntake | null
   readonly #options: JobServiceOptions
   readonly #feeds = new JobFeeds()
   readonly #volatile: JobJournal
@@ -84,6 +88,7 @@ export class JobService {
     this.#options = options
     this.uploads = options.uploads
     this.outputs = options.outputs
+    this.webhooks = options.webhooks
     const onFault = (err: Error) => log.error({ err }, `a job's record is behind: ${err.message}`)
     const feeds = this.#feeds
     const exchange = options.exchange ?? null
@@ -140,6 +145,10 @@ export class JobService {
     const { durable, dispatch, maxBacklog } = this.#options
     const { expert } = request
     if (expert.refusal !== null) throw expert.refusal
+    const { webhooks } = this
+    if (request.webhook != null && webhooks?.isFull) {
+      throw hostError('HOST_WEBHOOKS_FULL', [webhooks.limit], { extra: { retry_after: 30 } })
+    }
     if ((await this.#countBacklog()) >= maxBacklog) {
       throw hostError('HOST_BACKLOG_FULL', [maxBacklog], { extra: { retry_after: 5 } })
     }
@@ -284,7 +293,7 @@ export class JobService {
     }
     const expert = this.#options.expertOf(job.expert)
     if (expert === undefined) throw hostError('HOST_EXPERT_UNKNOWN', [job.expert])
-    const { kind, bodies, isList, priority, timeoutMs, maxAttempts, output } = job
+    const { kind, bodies, isList, priority, timeoutMs, maxAttempts, output, webhook } = job
     return this.submit({
       expert,
       kind,
@@ -294,6 +303,7 @@ export class JobService {
       timeoutMs,
       maxAttempts,
       output,
+      webhook,
       retryOf: id
     })
   }

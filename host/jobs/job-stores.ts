@@ -7,13 +7,17 @@ import type { JobExchange } from './job-exchange.ts'
 import type { JobRecords, Retention } from './job-records.ts'
 import { MemoryDispatch } from './memory-dispatch.ts'
 import { MemoryJobRecords } from './memory-job-records.ts'
+import { MemoryWebhookOutbox } from './memory-webhook-outbox.ts'
 import { openRedisJobs } from './redis/redis-jobs.ts'
 import { openSqliteJobs } from './sqlite-jobs.ts'
+import type { WebhookOutbox } from './webhook-outbox.ts'
 
 /** Where accepted jobs are kept, and the line they stand in. */
 export interface JobStore {
   records: JobRecords
   dispatch: Dispatch
+  /** What the webhooks of its jobs are still to be told; null: it has no room for them. */
+  outbox: WebhookOutbox | null
   /** Between the hosts that share it; null when it is one host's alone. */
   readonly exchange: JobExchange | null
   /** Why it cannot be used, at the moment or for good, or null. */
@@ -51,6 +55,7 @@ export const jobStores = {
       return {
         records: store.records,
         dispatch: store.dispatch,
+        outbox: store.outbox,
         exchange: null,
         get failure() {
           return store.failure
@@ -65,14 +70,18 @@ export const jobStores = {
     }
   },
   /** Ends with the host; for a file system that cannot be written. */
-  memory: async ({ retention }: JobStoreOptions): Promise<JobStore> => ({
-    records: new MemoryJobRecords(retention),
-    dispatch: new MemoryDispatch(),
-    exchange: null,
-    failure: null,
-    guarantee: 'accepted jobs end with the host',
-    close: async () => {}
-  }),
+  memory: async ({ retention }: JobStoreOptions): Promise<JobStore> => {
+    const outbox = new MemoryWebhookOutbox()
+    return {
+      records: new MemoryJobRecords(retention, Date.now, { outbox }),
+      dispatch: new MemoryDispatch(),
+      outbox,
+      exchange: null,
+      failure: null,
+      guarantee: 'accepted jobs end with the host',
+      close: async () => {}
+    }
+  },
   /** Shared by every host that has the same one. */
   redis: async (options: JobStoreOptions): Promise<JobStore> =>
     openRedisJobs({ ...options, url: options.url ?? 'redis://127.0.0.1' })

@@ -39,6 +39,18 @@ export interface IdempotencyKey {
   fingerprint: string
 }
 
+/** What a webhook can be told of, in the order in which a job comes to it. */
+export const webhookEvents = ['start', 'progress', 'completed'] as const
+export type WebhookEvent = (typeof webhookEvents)[number]
+
+/** Who wants to be told what becomes of a job. */
+export interface WebhookWish {
+  url: string
+  /** Host and port of the URL: what is bounded together. */
+  origin: string
+  events: readonly WebhookEvent[]
+}
+
 /** One piece of work for an expert. Times are epoch milliseconds; fractions keep the order of one millisecond. */
 export interface Job {
   readonly id: string
@@ -62,6 +74,7 @@ export interface Job {
   readonly output: JobOutput | null
   /** The job that this one does again. */
   readonly retryOf: string | null
+  readonly webhook: WebhookWish | null
   readonly createdAt: number
   status: JobStatus
   startedAt: number | null

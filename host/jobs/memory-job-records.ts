@@ -1,5 +1,6 @@
 import { isFinal, type Job, type JobPatch, type JobStatus, keptBytes, lastChange } from './job.ts'
 import { type JobQuery, type JobRecords, LIST_BYTES, type Retention } from './job-records.ts'
+import type { MemoryWebhookOutbox } from './memory-webhook-outbox.ts'
 
 interface Entry {
   job: Job
@@ -15,6 +16,7 @@ export class MemoryJobRecords implements JobRecords {
   onForget: (id: string) => void = () => {}
   readonly #retention: Retention
   readonly #now: () => number
+  readonly #outbox: MemoryWebhookOutbox | null
   readonly #live = new Map<string, Entry>()
   // In the order of their ends: a map keeps the order in which keys were set.
   readonly #finished = new Map<string, Entry>()
@@ -22,9 +24,15 @@ export class MemoryJobRecords implements JobRecords {
   readonly #keys = new Map<string, string>()
   #finishedBytes = 0
 
-  constructor(retention: Retention, now: () => number = Date.now) {
+  /** @param options.outbox - what jobs with a webhook are told to; without it they have none */
+  constructor(
+    retention: Retention,
+    now: () => number = Date.now,
+    options: { outbox?: MemoryWebhookOutbox } = {}
+  ) {
     this.#retention = retention
     this.#now = now
+    this.#outbox = options.outbox ?? null
   }
 
   async create(job: Job): Promise<Job | null> {
@@ -53,6 +61,7 @@ export class MemoryJobRecords implements JobRecords {
     const entry = this.#writable(id, token)
     if (entry === null) return false
     Object.assign(entry.job, patch)
+    this.#outbox?.changed(entry.job, patch)
     if (isFinal(entry.job.status)) this.#finish(entry)
     return true
   }

@@ -7,7 +7,8 @@ import {
   type JobPatch,
   type JobStatus,
   jobStatuses,
-  keptBytes
+  keptBytes,
+  type WebhookWish
 } from './job.ts'
 import { type JobQuery, type JobRecords, LIST_BYTES, type Retention } from './job-records.ts'
 
@@ -34,6 +35,7 @@ const WITH_TEXTS = `
   LEFT JOIN bodies ON bodies.job = jobs.num LEFT JOIN ends ON ends.job = jobs.num`
 const COLUMNS = `
   id, expert, key, status, priority, created_at, started_at, finished_at, attempts, fixed, progress,
+  webhook,
   bodies.texts AS bodies, ends.facts AS end_facts, ends.text AS end_text`
 /** Of each final state those that ended first: each a stretch of an index. */
 const OLDEST = ENDS.map(
@@ -51,6 +53,8 @@ const RESERVE_BYTES = 128 * 1024
 /** Jobs in an SQLite file. */
 export class SqliteJobRecords implements JobRecords {
   onForget: (id: string) => void = () => {}
+  /** Called when what changed is something that a job's webhook may be told. */
+  onNotice: () => void = () => {}
   readonly #run: Run
   readonly #retention: Retention
   readonly #now: () => number
@@ -128,6 +132,7 @@ export class SqliteJobRecords implements JobRecords {
     const results = await this.insist(...change(id, patch, token))
     const row = results.at(-1)?.rows[0]
     if (row === undefined) return false
+    if (row['tells'] === 1) this.onNotice()
     if (isFinal(row['status'] as JobStatus)) {
       this.#finished += 1
       this.#finishedBytes += row['bytes'] as number
@@ -347,11 +352,11 @@ function insertion(job: Job, key: string | null, num: number): Statement[] {
   return [
     {
       sql: `INSERT INTO jobs (num, id, expert, key, status, priority, created_at, changed, started_at,
-              attempts, bytes, fixed, progress)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+              attempts, bytes, fixed, progress, webhook)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
       params: [
         ...[num, id, expert, key, status, priority, createdAt, createdAt, startedAt],
-        ...[attempts, keptBytes(job), JSON.stringify(fixed), progress]
+        ...[attempts, keptBytes(job), JSON.stringify(fixed), progress, jsonOf(job.webhook)]
       ]
     },
     {
@@ -409,7 +414,7 @@ function updateOf(which: number): string {
   if (made !== undefined) return made
   const assignments = ASSIGNMENTS.filter((_, place) => (which & (1 << place)) !== 0)
   const sql = `UPDATE jobs SET ${['token = max(token, ?)', ...assignments].join(', ')}
-    WHERE id = ? AND ${WRITABLE} RETURNING status, bytes`
+    WHERE id = ? AND ${WRITABLE} RETURNING status, bytes, webhook IS NOT NULL AS tells`
   updates.set(which, sql)
   return sql
 }
@@ -436,7 +441,8 @@ function jsonOf(value: object | null): string | null {
   return value === null ? null : JSON.stringify(value)
 }
 
-function jobOf(row: Row): Job {
+/** A job of a row that has all of `COLUMNS`. */
+export function jobOf(row: Row): Job {
   const { fingerprint, ...fixed } = JSON.parse(row['fixed'] as string) as Fixed
   const key = row['key'] as string | null
   const bodies = row['bodies'] as string
@@ -454,8 +460,15 @@ function jobOf(row: Row): Job {
     finishedAt: row['finished_at'] as number | null,
     progress: progress === null ? null : JSON.parse(progress),
     attempts: row['attempts'] as number,
+    webhook: webhookOf(row['webhook'] as string | null),
     end: endOf(row)
   }
+}
+
+function webhookOf(text: string | null): WebhookWish | null {
+  if (text === null) return null
+  const { url, origin, events } = JSON.parse(text)
+  return { url, origin, events }
 }
 
 function endOf(row: Row): JobEnd | null {

@@ -5,11 +5,14 @@ import type { Dispatch } from './dispatch.ts'
 import type { JobRecords, Retention } from './job-records.ts'
 import { SqliteDispatch } from './sqlite-dispatch.ts'
 import { SqliteJobRecords } from './sqlite-job-records.ts'
+import { SqliteWebhookOutbox, WEBHOOKS_MIGRATION } from './sqlite-webhook-outbox.ts'
+import type { WebhookOutbox } from './webhook-outbox.ts'
 
 /** Jobs and their line, in one file of this host. */
 export interface SqliteJobs {
   records: JobRecords
   dispatch: Dispatch
+  outbox: WebhookOutbox
   /** Why the file cannot be used any more, or null. */
   readonly failure: Error | null
   close(): Promise<void>
@@ -59,7 +62,8 @@ const MIGRATIONS = [
     DELETE FROM ends WHERE job = OLD.num;
     DELETE FROM items WHERE job = OLD.num;
   END;
-  `
+  `,
+  WEBHOOKS_MIGRATION
 ]
 
 /** The file is this host's alone: what ran for the one before was lost. */
@@ -93,12 +97,15 @@ export async function openSqliteJobs(options: {
     const records = await SqliteJobRecords.open({ run, retention, now })
     const insist: SqliteStore['run'] = (...statements) => records.insist(...statements)
     const dispatch = await SqliteDispatch.open({ insist, now })
+    const outbox = new SqliteWebhookOutbox({ run, insist })
+    records.onNotice = () => outbox.onNotice()
     if (lost?.changes !== 0) {
       log.info({ path, lost: lost?.changes }, 'jobs of the host before wait again')
     }
     return {
       records,
       dispatch,
+      outbox,
       get failure() {
         return store.failure
       },

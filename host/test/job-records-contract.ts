@@ -47,7 +47,8 @@ export function jobRecordsContract(
       maxAttempts: 9,
       idempotency: { key: 'a key of \ud800 and \0', fingerprint: 'f'.repeat(64) },
       upload: 'folder',
-      retryOf: 'earlier'
+      retryOf: 'earlier',
+      webhook: { url: 'https://example.com/ö?a=1', origin: 'example.com', events: ['completed'] }
     })
     t.equal(await records.create(full), null)
     t.strictSame(await records.get('a'), full)
@@ -440,6 +441,7 @@ export function newJob(id: string, createdAt: number, more: Partial<Job> = {}): 
     upload: null,
     output: null,
     retryOf: null,
+    webhook: null,
     createdAt,
     status: 'queued',
     startedAt: null,

@@ -1,9 +1,9 @@
 import http, { type ClientRequest, type IncomingMessage } from 'node:http'
 import https from 'node:https'
-import { isIP, type LookupFunction } from 'node:net'
 import { ExpertError } from '../errors.ts'
 import { type AddressRules, checkedAddresses } from './checked-addresses.ts'
 import { checkBytes, type MediaSource } from './media-source.ts'
+import { pinnedLookup } from './pinned-lookup.ts'
 import { shownUrl } from './shown-url.ts'
 
 const maxRedirects = 5
@@ -45,7 +45,7 @@ function ask(
     const asked: ClientRequest = request(url, {
       // An agent of its own: no connection that was made for another check, no proxy of the process.
       agent: new Agent({ keepAlive: false, autoSelectFamilyAttemptTimeout: 2000 }),
-      lookup: answerWith(addresses),
+      lookup: pinnedLookup(addresses),
       headers: { accept, 'accept-encoding': 'identity', 'user-agent': 'nebula-experts' },
       signal
     })
@@ -54,15 +54,6 @@ function ask(
     asked.on('close', () => reject(notFound(`${name} gave no answer`)))
     asked.end()
   })
-}
-
-// The connector's own look-up could give another answer than the one that was checked.
-function answerWith(addresses: string[]): LookupFunction {
-  const all = addresses.map((address) => ({ address, family: isIP(address) }))
-  return (_host, options, callback) => {
-    if (options.all) callback(null, all)
-    else callback(null, all[0]!.address, all[0]!.family)
-  }
 }
 
 function redirectTarget(response: IncomingMessage, url: URL, name: string): URL {

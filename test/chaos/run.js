@@ -7,7 +7,8 @@ const scenarios = {
   'reload-memory': () => import('./reload-memory.js'),
   'host-kills': () => import('./host-kills.js'),
   'pipeline-kills': () => import('./pipeline-kills.js'),
-  'redis-kills': () => import('./redis-kills.js')
+  'redis-kills': () => import('./redis-kills.js'),
+  'webhook-kills': () => import('./webhook-kills.js')
 }
 
 const chosen = process.argv.length > 2 ? process.argv.slice(2) : Object.keys(scenarios)

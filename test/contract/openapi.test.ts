@@ -173,7 +173,9 @@ t.test('operation ids, tags and schemas are the seed’s', async (t) => {
     'is_async',
     'priority',
     'timeout_ms',
-    'attempts'
+    'attempts',
+    'webhook',
+    'webhook_events_filter'
   ])
   t.same(required, ['movie_id', 'local'])
 })

@@ -8,6 +8,7 @@ import type { Answer, JobRequest } from '../../jobs/job-request.ts'
 import type { JobService } from '../../jobs/job-service.ts'
 import type { ContractRoute } from '../../registry/expert-contract.ts'
 import { answerJob } from '../answer-job.ts'
+import { askedWebhook } from '../asked-webhook.ts'
 import { answers, asInput, jobHeaders, ref } from '../documented-schemas.ts'
 import { handle, type RouteCall } from '../handle.ts'
 import { bodyMissing, InvalidRequest } from '../invalid-request.ts'
@@ -86,6 +87,7 @@ function makeRoute(route: ContractRoute, context: ExpertRouteContext): RouteOpti
           request,
           isAsync: options.is_async,
           maxAttempts: options.attempts,
+          webhook: askedWebhook(options, hasField(body, 'webhook') ? 'body' : 'query'),
           waited: {
             recorded: true,
             onEnd: remove,
@@ -168,10 +170,12 @@ function lastOfRepeated(query: Record<string, unknown>, schema: object | undefin
 }
 
 const checkOptions = compileSchema<JobOptions>(JobOptions)
+/** Options that a query repeats. */
+const LISTED = { properties: { webhook_events_filter: { type: 'array' } } }
 
 /**
  * What a request says of the work itself, in its body or its query: `is_async`, `priority`, `timeout_ms`
- * and `attempts`. A field that the route declares for itself is the route's.
+ * `attempts`, `webhook` and `webhook_events_filter`. A field that the route declares for itself is the route's.
  */
 function jobOptions(
   route: ContractRoute,
@@ -179,7 +183,7 @@ function jobOptions(
   query: Record<string, unknown>
 ): JobOptions {
   const fields = typeof body === 'object' && body !== null && !Array.isArray(body) ? body : {}
-  const inQuery = optionsIn(lastOfRepeated(query, undefined), route.querystring)
+  const inQuery = optionsIn(lastOfRepeated(query, LISTED), route.querystring)
   const inBody = optionsIn(fields as Record<string, unknown>, route.body)
   const options: Record<string, unknown> = {}
   const issues: Issue[] = []
@@ -202,7 +206,19 @@ function optionsIn(fields: Record<string, unknown>, schema: object | undefined) 
     const isLeftOut = fields[name] === undefined || (name === 'is_async' && fields[name] === null)
     return !isTheirs && !isLeftOut
   })
-  return Object.fromEntries(names.map((name) => [name, fields[name]]))
+  return Object.fromEntries(names.map((name) => [name, listedOption(name, fields[name])]))
+}
+
+/** A form and a query have texts alone: a list in one of them is separated by commas. */
+function listedOption(name: string, value: unknown): unknown {
+  if (name !== 'webhook_events_filter') return value
+  const texts = typeof value === 'string' ? [value] : value
+  if (!Array.isArray(texts) || texts.some((text) => typeof text !== 'string')) return value
+  return texts.flatMap((text: string) => text.split(',').map((word) => word.trim()))
+}
+
+function hasField(body: unknown, name: string): boolean {
+  return typeof body === 'object' && body !== null && Object.hasOwn(body, name)
 }
 
 /** The router's spelling: a parameter before a literal ends there, and a literal colon is doubled. */

@@ -11,6 +11,7 @@ import { Type } from 'typebox'
 import type { JobOutput } from '../../jobs/job.ts'
 import type { OutputFileError } from '../../jobs/output-files.ts'
 import { type AskedJob, answerJob } from '../answer-job.ts'
+import { askedWebhook } from '../asked-webhook.ts'
 import { answers, jobHeaders, ref } from '../documented-schemas.ts'
 import { handle, type RouteCall } from '../handle.ts'
 import { bodyMissing, InvalidRequest } from '../invalid-request.ts'
@@ -116,7 +117,7 @@ export function predictRoutes(app: FastifyInstance, context: ExpertRouteContext)
   function answer(
     call: RouteCall,
     body: JobOptions & { output: string; output_file: string | null },
-    asked: Omit<AskedJob, 'isAsync' | 'maxAttempts'>
+    asked: Omit<AskedJob, 'isAsync' | 'maxAttempts' | 'webhook'>
   ): void | Promise<void> {
     if (body.output === 'file') {
       try {
@@ -142,6 +143,7 @@ export function predictRoutes(app: FastifyInstance, context: ExpertRouteContext)
       },
       isAsync: body.is_async,
       maxAttempts: body.attempts,
+      webhook: askedWebhook(body),
       waited: asked.waited,
       send: asked.send,
       showsJob: asked.showsJob

@@ -36,6 +36,7 @@ type Fixed = Pick<
   | 'upload'
   | 'output'
   | 'retryOf'
+  | 'webhook'
 > & { fingerprint: string | null }
 
 /** Forgotten ids, and whether it was done. */
@@ -204,6 +205,7 @@ export class RedisJobRecords implements JobRecords {
     const fingerprint = job.idempotency?.fingerprint ?? null
     const fixed: Fixed = {
       ...{ expertVersion, kind, isList, timeoutMs, maxAttempts, upload, output, retryOf },
+      webhook: job.webhook,
       fingerprint
     }
     return [

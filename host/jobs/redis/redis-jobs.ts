@@ -17,6 +17,8 @@ import { recordScripts } from './redis-record-scripts.ts'
 export interface RedisJobs {
   records: JobRecords
   dispatch: Dispatch
+  /** Notices need claims that end with a host's lease, which nothing here has yet. */
+  outbox: null
   exchange: JobExchange
   /** Why it cannot be used at the moment, or null. */
   readonly failure: Error | null
@@ -57,6 +59,7 @@ export async function openRedisJobs(options: {
   return {
     records: new RedisJobRecords(connection, { retention, hostId, now }),
     dispatch: new RedisDispatch(connection, { hostId, absentMs, now }),
+    outbox: null,
     exchange,
     get failure() {
       return connection.failure
