@@ -16,8 +16,24 @@ const EXPERTS = ['detect-objects', 'embed-image', 'embed-text', 'ocr', 'voice-ac
 const MOVIE_SECONDS = 60
 const EVERY = 5
 const PREDICTIONS = 1000
+const PAGES = 20
 
+/** Speed. */
 export default async function experts() {
+  return withHost(async (home, post) => [
+    await detection(home, post),
+    await embeddings('embed-image', post, await pictures()),
+    await embeddings('embed-text', post, sentences()),
+    await reading(post)
+  ])
+}
+
+/** Memory, some minutes. */
+export async function expertMemory() {
+  return withHost((_home, post, host) => memories(host, post))
+}
+
+async function withHost(measure) {
   const home = await mkdtemp(join(tmpdir(), 'nebula-bench-'))
   const env = { EXPERT_FILE_ROOTS: home }
   const host = await startHost(EXPERTS.map(plugin), {}, env)
@@ -31,12 +47,7 @@ export default async function experts() {
         throw new Error(`${path}: ${answer.status} ${JSON.stringify(value)}`)
       return value
     }
-    return [
-      await detection(home, post),
-      await embeddings('embed-image', post, await pictures()),
-      await embeddings('embed-text', post, sentences()),
-      ...(await memories(host, post))
-    ]
+    return await measure(home, post, host)
   } finally {
     await host.stop()
     await rm(home, { recursive: true, force: true })
@@ -67,6 +78,36 @@ async function detection(home, post) {
     what: `detect-objects: decode and model alone over the whole way, ${MOVIE_SECONDS} s of video, ${frames} frames`,
     value: `${(frames / whole).toFixed(1)} frames/s; decode ${decode.toFixed(2)} s, model ${model.toFixed(2)} s, expert ${whole.toFixed(2)} s`,
     ratio: (decode + model) / whole,
+    atLeast: 0.7
+  }
+}
+
+/** Pages a second, against reading them in this process. */
+async function reading(post) {
+  const { openOcrModels } = await import('../plugins/ocr/dist/ocr-models.js')
+  const { readLines } = await import('../plugins/ocr/dist/read-lines.js')
+  const page = join(plugin('ocr'), 'test/fixtures/sans-paragraph.png')
+  const { data, info } = await sharp(page).removeAlpha().raw().toBuffer({ resolveWithObject: true })
+  const image = { data, width: info.width, height: info.height, channels: 3 }
+  const models = await openOcrModels()
+  const alone = async () => readLines(models, image, { maxSide: 960, minScore: 0.5 })
+  const bytes = await readFile(page)
+  const hosted = () => post('/experts/ocr/read', bytes, 'image/png')
+  const times = []
+  for (const read of [alone, hosted]) {
+    await read()
+    times.push(
+      await timed(async () => {
+        for (let i = 0; i < PAGES; i += 1) await read()
+      })
+    )
+  }
+  await models.release()
+  const [direct, through] = times.map((seconds) => PAGES / seconds)
+  return {
+    what: 'ocr: pages a second through the host over those read in one process',
+    value: `${through.toFixed(1)}/s through the host, ${direct.toFixed(1)}/s without`,
+    ratio: through / direct,
     atLeast: 0.7
   }
 }

@@ -8,7 +8,8 @@ const benches = {
   'redis-jobs': () => import('./redis-jobs.js'),
   'kept-jobs': () => import('./kept-jobs.js'),
   pipelines: () => import('./pipelines.js'),
-  experts: () => import('./experts.js')
+  experts: () => import('./experts.js'),
+  'expert-memory': async () => ({ default: (await import('./experts.js')).expertMemory })
 }
 
 const { values, positionals } = parseArgs({
