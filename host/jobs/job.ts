@@ -114,3 +114,16 @@ export function failure(error: HostError): JobEnd {
   const { code, message, statusCode } = error
   return { ok: false, code, message, statusCode, exposed: true }
 }
+
+/** What of a job never changes and is never asked for: drivers keep it as JSON, which holds any string. */
+export type FixedFields = Pick<
+  Job,
+  | 'expertVersion'
+  | 'kind'
+  | 'isList'
+  | 'timeoutMs'
+  | 'maxAttempts'
+  | 'upload'
+  | 'output'
+  | 'retryOf'
+> & { fingerprint: string | null }

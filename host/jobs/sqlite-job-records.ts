@@ -1,6 +1,7 @@
 import { HostError } from '../errors.ts'
 import type { Row, SqliteStore, SqlValue, Statement } from '../sqlite/sqlite-store.ts'
 import {
+  type FixedFields,
   isFinal,
   type Job,
   type JobEnd,
@@ -13,19 +14,6 @@ import {
 import { type JobQuery, type JobRecords, LIST_BYTES, type Retention } from './job-records.ts'
 
 type Run = SqliteStore['run']
-
-/** What never changes and is never asked for; as JSON, which keeps any string that JavaScript has. */
-type Fixed = Pick<
-  Job,
-  | 'expertVersion'
-  | 'kind'
-  | 'isList'
-  | 'timeoutMs'
-  | 'maxAttempts'
-  | 'upload'
-  | 'output'
-  | 'retryOf'
-> & { fingerprint: string | null }
 
 const ENDS = jobStatuses.filter(isFinal)
 const LIVES = "status IN ('queued', 'running')"
@@ -336,7 +324,7 @@ export class SqliteJobRecords implements JobRecords {
 function insertion(job: Job, key: string | null, num: number): Statement[] {
   const { expertVersion, kind, isList, timeoutMs, maxAttempts, upload, output, retryOf } = job
   const fingerprint = job.idempotency?.fingerprint ?? null
-  const fixed: Fixed = {
+  const fixed: FixedFields = {
     expertVersion,
     kind,
     isList,
@@ -443,7 +431,7 @@ function jsonOf(value: object | null): string | null {
 
 /** A job of a row that has all of `COLUMNS`. */
 export function jobOf(row: Row): Job {
-  const { fingerprint, ...fixed } = JSON.parse(row['fixed'] as string) as Fixed
+  const { fingerprint, ...fixed } = JSON.parse(row['fixed'] as string) as FixedFields
   const key = row['key'] as string | null
   const bodies = row['bodies'] as string
   const progress = row['progress'] as string | null

@@ -86,8 +86,10 @@ export default class VoiceActivityExpert extends BaseExpert<TSchema, typeof Para
     }
     api.post('/speech', options, async ({ body, files }, context) => {
       const { signal } = context
-      const path = files[0]?.path ?? (await this.#download(body.url, context))
-      const { durationS } = await this.media.probe(path, { signal })
+      const [file] = files
+      const path = file?.path ?? (await this.#download(body.url, context))
+      const name = file?.filename ?? body.url
+      const { durationS } = await this.media.probe(path, { signal, ...(name && { name }) })
       const sound = this.media.sound(path, { sampleRate: SAMPLE_RATE, signal })
       return this.#answer(context.jobId, sound, durationS, body, context)
     })

@@ -180,9 +180,10 @@ export interface Media {
   /**
    * Says what a media file holds, without decoding it.
    *
+   * @param options - `name`: how messages name the file; default: the name of the file
    * @throws ExpertError EXP_MEDIA_UNREADABLE, EXP_MEDIA_TIMEOUT, EXP_CANCELED, EXP_MEDIA_NO_FFMPEG
    */
-  probe(path: string, options?: { signal?: AbortSignal }): Promise<MediaInfo>
+  probe(path: string, options?: { signal?: AbortSignal; name?: string }): Promise<MediaInfo>
 
   /**
    * Decodes frames of a video in one pass, in ascending order, one at a time: what is slow to take them

@@ -1,5 +1,6 @@
 import { HostError } from '../../errors.ts'
 import {
+  type FixedFields,
   isFinal,
   type Job,
   type JobEnd,
@@ -25,19 +26,7 @@ import {
   READ
 } from './redis-record-scripts.ts'
 
-/** What never changes and is never asked for; as JSON, which keeps any string that JavaScript has. */
-type Fixed = Pick<
-  Job,
-  | 'expertVersion'
-  | 'kind'
-  | 'isList'
-  | 'timeoutMs'
-  | 'maxAttempts'
-  | 'upload'
-  | 'output'
-  | 'retryOf'
-  | 'webhook'
-> & { fingerprint: string | null }
+type Fixed = FixedFields & Pick<Job, 'webhook'>
 
 /** Forgotten ids, and whether it was done. */
 type Patched = [string[], number]

@@ -116,7 +116,8 @@ t.test('what has no sound, and what is none', options, async (t) => {
   const text = join(home, 'text.mp3')
   await writeFile(text, 'no sound at all')
   await t.rejects(request('POST', '/speech', { body: {}, files: { file: text } }), {
-    code: 'EXP_MEDIA_UNREADABLE'
+    code: 'EXP_MEDIA_UNREADABLE',
+    message: /^text\.mp3 cannot be read/
   })
   await t.rejects(request('POST', '/speech', { body: {} }), {
     code: 'EXP_BAD_INPUT',
