@@ -191,11 +191,6 @@ export const hostErrors = {
     kind: 'user',
     text: (id: string) => `There is no webhook '${id}' that waits or was given up`
   },
-  HOST_WEBHOOKS_UNAVAILABLE: {
-    status: 501,
-    kind: 'system',
-    text: () => 'Hosts that share a Redis send no webhooks yet: no job is taken that names one'
-  },
   HOST_WEBHOOKS_FULL: {
     status: 503,
     kind: 'system',

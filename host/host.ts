@@ -81,13 +81,14 @@ export async function createHost(options: {
       ...{ dir: jobDir, maxBytes, retention, url: redisUrl, absentMs, log }
     })
     releasers.push(() => store.close())
-    const webhooks = WebhookSender.for(store.outbox, {
+    const webhooks = new WebhookSender({
+      outbox: store.outbox,
       addresses: new WebhookAddresses(config.media.allowHosts),
       secrets: config.webhookSecrets,
       waitsMs: config.webhookWaitsMs,
       log
     })
-    releasers.push(() => webhooks?.close())
+    releasers.push(() => webhooks.close())
     const outputs = new OutputFiles(config.outputRoot)
     const jobs = new JobService({
       volatile: new MemoryJobRecords(retention),

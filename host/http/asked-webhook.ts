@@ -1,6 +1,5 @@
 import { isExpertError } from '@nebula-experts/sdk'
 import type { JobOptions } from '@nebula-experts/sdk/schemas'
-import { hostError } from '../errors.ts'
 import { type WebhookWish, webhookEvents } from '../jobs/job.ts'
 import type { JobService } from '../jobs/job-service.ts'
 import { InvalidRequest } from './invalid-request.ts'
@@ -23,12 +22,11 @@ export function askedWebhook(
 
 /**
  * Looks at where a webhook leads, before anything is accepted.
- * @throws InvalidRequest naming the field, when the host does not go there; HostError HOST_WEBHOOKS_UNAVAILABLE
+ * @throws InvalidRequest naming the field, when the host does not go there
  */
 export async function checkWebhook(asked: AskedWebhook, jobs: JobService): Promise<WebhookWish> {
   const { url: given, events, loc } = asked
   const { webhooks } = jobs
-  if (webhooks === null) throw hostError('HOST_WEBHOOKS_UNAVAILABLE', [])
   try {
     const { url, origin } = await webhooks.check(given)
     // In the order in which they come, each once.

@@ -30,8 +30,7 @@ export interface HostRouteContext {
   jobStore: JobStore
   documents: DocumentStores
   pipelines: PipelineService
-  /** Null: the store of jobs keeps no notices. */
-  webhooks: WebhookSender | null
+  webhooks: WebhookSender
   events: EventFeed
   log: Logger
   front: Front

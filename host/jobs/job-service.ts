@@ -47,8 +47,7 @@ export interface JobServiceOptions {
   uploads: KeptFiles
   results: JobResults
   outputs: OutputFiles
-  /** Null: the store keeps no notices, and no job may name a webhook. */
-  webhooks: WebhookIntake | null
+  webhooks: WebhookIntake
   maxWaitMs: number
   maxBacklog: number
   /** How long jobs wait for an expert that does not serve, milliseconds. */
@@ -69,7 +68,7 @@ const BACKLOG_MS = 200
 export class JobService {
   readonly uploads: KeptFiles
   readonly outputs: OutputFiles
-  readonly webhooks: WebhookIntake | null
+  readonly webhooks: WebhookIntake
   readonly #options: JobServiceOptions
   readonly #feeds = new JobFeeds()
   readonly #volatile: JobJournal
@@ -146,7 +145,7 @@ export class JobService {
     const { expert } = request
     if (expert.refusal !== null) throw expert.refusal
     const { webhooks } = this
-    if (request.webhook != null && webhooks?.isFull) {
+    if (request.webhook != null && webhooks.isFull) {
       throw hostError('HOST_WEBHOOKS_FULL', [webhooks.limit], { extra: { retry_after: 30 } })
     }
     if ((await this.#countBacklog()) >= maxBacklog) {

@@ -16,8 +16,8 @@ import type { WebhookOutbox } from './webhook-outbox.ts'
 export interface JobStore {
   records: JobRecords
   dispatch: Dispatch
-  /** What the webhooks of its jobs are still to be told; null: it has no room for them. */
-  outbox: WebhookOutbox | null
+  /** What the webhooks of its jobs are still to be told. */
+  outbox: WebhookOutbox
   /** Between the hosts that share it; null when it is one host's alone. */
   readonly exchange: JobExchange | null
   /** Why it cannot be used, at the moment or for good, or null. */

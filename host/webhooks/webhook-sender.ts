@@ -56,14 +56,6 @@ export class WebhookSender implements WebhookIntake {
   #isFull = false
   #forgotAt = 0
 
-  /** @returns null for a store that keeps no notices */
-  static for(
-    outbox: WebhookOutbox | null,
-    options: Omit<WebhookSenderOptions, 'outbox'>
-  ): WebhookSender | null {
-    return outbox === null ? null : new WebhookSender({ ...options, outbox })
-  }
-
   constructor(options: WebhookSenderOptions) {
     this.#options = options
     options.outbox.onNotice = () => this.wake()

@@ -29,11 +29,6 @@ t.test(
       (await call(`${url}/jobs`, 'GET')).json.jobs.map((job: { jobId: string }) => job.jobId).sort()
     t.strictSame(await listed(a.url), [held, ofOther].sort())
     t.strictSame(await listed(b.url), await listed(a.url), 'any host lists all')
-    const told = { image_id: '1', url: '-', is_async: true, webhook: 'https://example.com/told' }
-    t.match(await call(`${a.url}/experts/noted/predict/image`, 'POST', told), {
-      status: 501,
-      json: { code: 'HOST_WEBHOOKS_UNAVAILABLE' }
-    })
 
     const stream = await followJob(t, b.url, held)
     await stream.next(

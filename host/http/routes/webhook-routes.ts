@@ -42,10 +42,7 @@ const NEEDS_KEY =
 /** `/webhooks`: what could not be delivered yet, or not at all. */
 export function webhookRoutes(app: FastifyInstance, context: HostRouteContext): void {
   const { jobStore, webhooks, config } = context
-  const outboxOf = () => {
-    if (jobStore.outbox === null) throw hostError('HOST_WEBHOOKS_UNAVAILABLE', [])
-    return jobStore.outbox
-  }
+  const { outbox } = jobStore
   const readQuery = queryReader(WebhooksQuery)
 
   app.get(
@@ -71,7 +68,7 @@ export function webhookRoutes(app: FastifyInstance, context: HostRouteContext): 
       requireAdmin(raw, config.adminKey)
       const { state, limit, cursor } = readQuery(query)
       const after = cursor === undefined ? {} : { after: cursor.replaceAll('\0', '') }
-      const found = await outboxOf().list({ state, limit: limit + 1, ...after })
+      const found = await outbox.list({ state, limit: limit + 1, ...after })
       const page = found.slice(0, limit)
       const next = found.length > limit ? (page.at(-1)?.id ?? null) : null
       sendValue(response, 200, { webhooks: page.map(viewWebhook), next })
@@ -93,11 +90,10 @@ export function webhookRoutes(app: FastifyInstance, context: HostRouteContext): 
     handle(async ({ raw, response, params }) => {
       requireAdmin(raw, config.adminKey)
       const id = params.webhook_id as string
-      const outbox = outboxOf()
       const isThere = await outbox.retry(id, Date.now())
       const notice = isThere ? await outbox.get(id) : undefined
       if (notice === undefined) throw hostError('HOST_WEBHOOK_UNKNOWN', [id.slice(0, 100)])
-      webhooks?.wake()
+      webhooks.wake()
       sendValue(response, 200, viewWebhook(notice))
     })
   )

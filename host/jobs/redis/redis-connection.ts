@@ -113,6 +113,11 @@ export class RedisConnection {
     return this.#guarantee.text
   }
 
+  /** By how much the server's clock is ahead of this host's, milliseconds. */
+  get aheadMs(): number {
+    return this.#aheadMs
+  }
+
   /** Epoch milliseconds by the server's clock, on which all hosts agree. */
   now(): number {
     return Date.now() + this.#aheadMs

@@ -3,7 +3,6 @@ import {
   type FixedFields,
   isFinal,
   type Job,
-  type JobEnd,
   type JobPatch,
   jobStatuses,
   keptBytes,
@@ -17,7 +16,6 @@ import {
   CREATE,
   END,
   EXPIRE,
-  FIELDS,
   ITEMS,
   KEEP_ITEM,
   LIST,
@@ -25,14 +23,11 @@ import {
   PATCH,
   READ
 } from './redis-record-scripts.ts'
+import { BETWEEN_BODIES, storedJob } from './stored-job.ts'
 
-type Fixed = FixedFields & Pick<Job, 'webhook'>
+/** Forgotten ids, whether it was done, and how many notices its webhook has got by it. */
+type Patched = [gone: string[], isDone: number, notices: number]
 
-/** Forgotten ids, and whether it was done. */
-type Patched = [string[], number]
-
-/** A control character that JSON never has as it is. */
-const BETWEEN_BODIES = '\x1e'
 /** Records that are read with one call: others have their turn between. */
 const AT_ONCE = 100
 /** Jobs that `expire` forgets with one call; fewer say that there are no more. */
@@ -43,6 +38,8 @@ const MOST_LISTED = 1_000_000
 /** Jobs as keys of a Redis that many hosts share. */
 export class RedisJobRecords implements JobRecords {
   onForget: (id: string) => void = () => {}
+  /** Called when the webhook of a job has something to be told. */
+  onNotice: () => void = () => {}
   readonly #redis: RedisConnection
   readonly #retention: Retention
   readonly #hostId: string
@@ -93,7 +90,7 @@ export class RedisJobRecords implements JobRecords {
     for (const [place, row] of rows.entries()) {
       if (row[0] === null) continue
       const id = ids[place] as string
-      const job = jobOf(id, row as string[])
+      const job = storedJob(id, row)
       if (!isFinal(job.status) || (job.finishedAt as number) > horizon) jobs.set(id, job)
     }
     return jobs
@@ -107,10 +104,11 @@ export class RedisJobRecords implements JobRecords {
       ...[id, String(token), this.#redis.tag, maxFinished, maxFinishedBytes],
       ...[end?.ok === true ? end.text.length : 0, JSON.stringify(id), ...changes(patch)]
     ]
-    const [gone, isDone] = isEnd
+    const [gone, isDone, notices] = isEnd
       ? await this.#end(args)
       : await this.#redis.call<Patched>(PATCH, args)
     this.#forgot(gone)
+    if (notices > 0) this.onNotice()
     return isDone === 1
   }
 
@@ -192,16 +190,16 @@ export class RedisJobRecords implements JobRecords {
   #creation(job: Job, key: string): Array<string | number> {
     const { expertVersion, kind, isList, timeoutMs, maxAttempts, upload, output, retryOf } = job
     const fingerprint = job.idempotency?.fingerprint ?? null
-    const fixed: Fixed = {
+    const fixed: FixedFields = {
       ...{ expertVersion, kind, isList, timeoutMs, maxAttempts, upload, output, retryOf },
-      webhook: job.webhook,
       fingerprint
     }
     return [
       ...[this.#clock?.() ?? '', String(this.#horizon()), job.id, job.expert, key],
       ...[lineOf(job.expert, upload === null ? null : this.#hostId), job.status],
       ...[String(job.createdAt), textOf(job.startedAt), job.attempts, job.priority, keptBytes(job)],
-      ...[JSON.stringify(fixed), job.bodies.join(BETWEEN_BODIES), jsonOf(job.progress)]
+      ...[JSON.stringify(fixed), job.bodies.join(BETWEEN_BODIES), jsonOf(job.progress)],
+      jsonOf(job.webhook)
     ]
   }
 }
@@ -223,45 +221,8 @@ function changes(patch: JobPatch): string[] {
   return fields
 }
 
-function jobOf(id: string, row: Array<string | null>): Job {
-  const field = (name: (typeof FIELDS)[number]) => row[PLACES[name]] ?? ''
-  const { fingerprint, ...fixed } = JSON.parse(field('fixed')) as Fixed
-  const bodies = field('bodies')
-  const key = field('key')
-  const progress = field('progress')
-  const end = row[PLACES.end]
-  return {
-    id,
-    expert: field('expert'),
-    ...fixed,
-    bodies: bodies === '' ? [] : bodies.split(BETWEEN_BODIES),
-    priority: Number(field('priority')),
-    idempotency: key === '' ? null : { key: JSON.parse(key), fingerprint: fingerprint as string },
-    createdAt: Number(field('created')),
-    status: field('status') as Job['status'],
-    startedAt: numberOf(field('started')),
-    finishedAt: numberOf(field('finished')),
-    progress: progress === '' ? null : JSON.parse(progress),
-    attempts: Number(field('attempts')),
-    end: end == null ? null : endOf(JSON.parse(end), field('text'))
-  }
-}
-
-const PLACES = Object.fromEntries(FIELDS.map((name, place) => [name, place])) as Record<
-  (typeof FIELDS)[number],
-  number
->
-
-function endOf(facts: JobEnd, text: string): JobEnd {
-  return facts.ok ? { ...facts, text } : facts
-}
-
 function textOf(value: number | null): string {
   return value === null ? '' : String(value)
-}
-
-function numberOf(text: string): number | null {
-  return text === '' ? null : Number(text)
 }
 
 function jsonOf(value: object | null): string {

@@ -6,19 +6,21 @@ import type { Logger } from '../../observe/log.ts'
 import type { Dispatch } from '../dispatch.ts'
 import type { JobExchange } from '../job-exchange.ts'
 import type { JobRecords, Retention } from '../job-records.ts'
+import type { WebhookOutbox } from '../webhook-outbox.ts'
 import { RedisConnection } from './redis-connection.ts'
 import { RedisDispatch } from './redis-dispatch.ts'
 import { exchangeScripts, RedisExchange } from './redis-exchange.ts'
 import { RedisJobRecords } from './redis-job-records.ts'
 import { lineScripts } from './redis-line-scripts.ts'
 import { recordScripts } from './redis-record-scripts.ts'
+import { RedisWebhookOutbox } from './redis-webhook-outbox.ts'
+import { webhookScripts } from './redis-webhook-scripts.ts'
 
-/** Jobs, their line, and what hosts tell each other, on one Redis. */
+/** Jobs, their line, their notices, and what hosts tell each other, on one Redis. */
 export interface RedisJobs {
   records: JobRecords
   dispatch: Dispatch
-  /** Notices need claims that end with a host's lease, which nothing here has yet. */
-  outbox: null
+  outbox: WebhookOutbox
   exchange: JobExchange
   /** Why it cannot be used at the moment, or null. */
   readonly failure: Error | null
@@ -47,7 +49,7 @@ export async function openRedisJobs(options: {
 }): Promise<RedisJobs> {
   const { url, dir, retention, absentMs, log, now, prefix, timeoutMs } = options
   const hostId = await nameOf(dir)
-  const scripts = [...lineScripts, ...recordScripts, ...exchangeScripts]
+  const scripts = [...lineScripts, ...recordScripts, ...webhookScripts, ...exchangeScripts]
   const { connection, refusal } = await RedisConnection.open({
     ...{ url, scripts, log, prefix, timeoutMs }
   })
@@ -56,10 +58,13 @@ export async function openRedisJobs(options: {
     throw new ConfigError([`REDIS_URL: ${connection.url} does not let this host in: ${refusal}`])
   }
   const exchange = new RedisExchange(connection)
+  const records = new RedisJobRecords(connection, { retention, hostId, now })
+  const outbox = new RedisWebhookOutbox(connection)
+  records.onNotice = () => outbox.onNotice()
   return {
-    records: new RedisJobRecords(connection, { retention, hostId, now }),
+    records,
     dispatch: new RedisDispatch(connection, { hostId, absentMs, now }),
-    outbox: null,
+    outbox,
     exchange,
     get failure() {
       return connection.failure
@@ -69,6 +74,7 @@ export async function openRedisJobs(options: {
     },
     close: async () => {
       exchange.close()
+      await outbox.close()
       await connection.close()
     }
   }

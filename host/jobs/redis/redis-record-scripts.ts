@@ -1,6 +1,8 @@
 import { LIST_BYTES } from '../job-records.ts'
 import { LINE } from './redis-line-scripts.ts'
 import { redisScript } from './redis-script.ts'
+import { TELL_WEBHOOK } from './redis-webhook-scripts.ts'
+import { JOB_FIELDS } from './stored-job.ts'
 
 /** Events of one job that are kept for those who come back; after its end so long, milliseconds. */
 const KEPT_EVENTS_MS = 60_000
@@ -8,12 +10,6 @@ const KEPT_EVENTS_MS = 60_000
 const UNPLACED_MS = 10_000
 /** Jobs that one call forgets or mends. */
 const STEP = 100
-
-/** In this order they are read. */
-export const FIELDS = [
-  ...['expert', 'status', 'created', 'started', 'finished', 'attempts', 'priority'],
-  ...['key', 'fixed', 'bodies', 'progress', 'end', 'text']
-] as const
 
 /**
  * The records. A job is a hash; `by:` its expert and its status is a sorted set of such jobs by their last change, and
@@ -49,7 +45,7 @@ end
 `
 
 /**
- * `now, horizon, id, expert, key, line, status, created, started, attempts, priority, bytes, fixed, bodies, progress`:
+ * `now, horizon, id, expert, key, line, status, created, started, attempts, priority, bytes, fixed, bodies, progress, webhook`:
  * `[forgotten ids, id of the key's holder, or '' , whether the id is taken]`.
  */
 export const CREATE = redisScript(
@@ -71,6 +67,7 @@ end
 call('HSET', P .. 'job:' .. id, 'expert', expert, 'key', key, 'line', ARGV[7], 'status', ARGV[8],
   'created', ARGV[9], 'started', ARGV[10], 'finished', '', 'attempts', ARGV[11], 'priority', ARGV[12],
   'bytes', ARGV[13], 'fixed', ARGV[14], 'bodies', ARGV[15], 'progress', ARGV[16], 'token', '0')
+if ARGV[17] ~= '' then call('HSET', P .. 'job:' .. id, 'webhook', ARGV[17]) end
 call('SADD', P .. 'experts', expert)
 call('ZADD', P .. 'by:' .. expert .. ':' .. ARGV[8], ARGV[9], id)
 call('ZADD', P .. 'unplaced', exact(server_ms()), id)
@@ -84,7 +81,7 @@ return { gone, '', 0 }`,
 export const READ = redisScript(
   `local found = {}
 for i = 2, #ARGV do
-  found[#found + 1] = call('HMGET', P .. 'job:' .. ARGV[i], ${FIELDS.map((name) => `'${name}'`).join()})
+  found[#found + 1] = call('HMGET', P .. 'job:' .. ARGV[i], ${JOB_FIELDS.map((name) => `'${name}'`).join()})
 end
 return found`,
   { grows: false }
@@ -92,18 +89,22 @@ return found`,
 
 const PATCH_BODY = `${RECORDS}
 local id, token, name = ARGV[2], tonumber(ARGV[3]), P .. 'job:' .. ARGV[2]
-local job = call('HMGET', name, 'status', 'token', 'expert', 'created', 'finished')
-if not job[1] or is_final(job[1]) then return { gone, 0 } end
-if token > 0 and token < tonumber(job[2]) then return { gone, 0 } end
+local job = call('HMGET', name, 'status', 'token', 'expert', 'created', 'finished', 'webhook')
+if not job[1] or is_final(job[1]) then return { gone, 0, 0 } end
+if token > 0 and token < tonumber(job[2]) then return { gone, 0, 0 } end
 if token > tonumber(job[2]) then call('HSET', name, 'token', ARGV[3]) end
 if #ARGV > 8 then call('HSET', name, unpack(ARGV, 9)) end
 local now = call('HMGET', name, 'status', 'finished')
 local status, finished = now[1], now[2] ~= '' and now[2] or job[4]
-if status == job[1] then return { gone, 1 } end
+local notices = 0
+if job[6] then
+  ${TELL_WEBHOOK}
+end
+if status == job[1] then return { gone, 1, notices } end
 call('ZREM', P .. 'by:' .. job[3] .. ':' .. job[1], id)
 if not is_final(status) then
   call('ZADD', P .. 'by:' .. job[3] .. ':' .. status, job[4], id)
-  return { gone, 1 }
+  return { gone, 1, notices }
 end
 call('HSET', name, 'finished', finished)
 call('ZADD', P .. 'by:' .. job[3] .. ':' .. status, finished, id)
@@ -122,10 +123,11 @@ tell_gone()
 local from = '{"from":"' .. ARGV[4] .. '"'
 call('PUBLISH', P .. 'told:' .. id, from .. ',"hasEnded":true}')
 if status == 'canceled' then call('PUBLISH', P .. 'canceled', from .. ',"id":' .. ARGV[8] .. '}') end
-return { gone, 1 }`
+return { gone, 1, notices }`
 
 /**
- * `id, token, from, most jobs, most bytes, bytes more, id as JSON, field, value, …`: `[forgotten ids, whether it may]`.
+ * `id, token, from, most jobs, most bytes, bytes more, id as JSON, field, value, …`: `[forgotten ids, whether it may,
+ * how many notices its webhook has got by it]`.
  * From is the tag of the connection, in which those who hear of it know themselves.
  */
 export const PATCH = redisScript(PATCH_BODY, { grows: false })
