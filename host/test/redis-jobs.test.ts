@@ -8,10 +8,10 @@ import { startRedis } from './start-redis.ts'
 const skip = skipWithout('redis-server')
 const retention = { keepMs: 60_000, maxFinished: 1000, maxFinishedBytes: 1e9 }
 
-async function open(t: Test, url: string, options: { timeoutMs?: number } = {}) {
-  const dir = t.testdir()
+async function open(t: Test, url: string, options: { timeoutMs?: number; dir?: string } = {}) {
+  const dir = options.dir ?? t.testdir()
   const jobs = await openRedisJobs({
-    ...{ url, dir, retention, absentMs: 60_000, log: createSilentLog(), ...options }
+    ...{ url, retention, absentMs: 60_000, log: createSilentLog(), ...options, dir }
   })
   t.teardown(() => jobs.close())
   return jobs
@@ -72,6 +72,36 @@ t.test('tokens grow also when the server has lost the last of them', { skip }, a
   const first = await claim()
   await redis.client().flushall()
   t.ok((await claim()) > first)
+})
+
+t.test('a host that starts again has at once what it held before', { skip }, async (t) => {
+  const redis = await startRedis(t)
+  const dirs = t.testdir({ killed: {}, other: {} })
+  const killed = await open(t, redis.url, { dir: `${dirs}/killed` })
+  const other = await open(t, redis.url, { dir: `${dirs}/other` })
+  const webhook = { url: 'https://a.example/', origin: 'a.example', events: ['start'] as const }
+  for (const id of ['a', 'b']) {
+    await killed.records.create(newJob(id, Date.now(), { expert: 'ocr', webhook }))
+    await killed.dispatch.push('ocr', id, { priority: 0 })
+  }
+  const [first] = await killed.dispatch.claim('ocr', 1)
+  await killed.records.patch('a', { status: 'running', startedAt: 5, attempts: 1 }, first?.token)
+  const ask = { limit: 9, busyJobs: [], busyOrigins: [], roomOf: () => 9 }
+  const told = () => ({ ...ask, now: Date.now() + 1000 })
+  t.match(await killed.outbox.claim(told()), [{ jobId: 'a' }])
+  const [second] = await other.dispatch.claim('ocr', 1)
+  t.match([first, second], [{ jobId: 'a' }, { jobId: 'b' }])
+  const again = await open(t, redis.url, { dir: `${dirs}/killed` })
+  const [found, ...more] = await again.dispatch.claim('ocr', 5)
+  t.match(found, { jobId: 'a' })
+  t.strictSame(more, [], 'what the other host runs stays with it')
+  t.ok((found?.token as number) > (first?.token as number))
+  t.match(await again.outbox.claim(told()), [{ jobId: 'a' }], 'and what it was telling')
+  const isTaken = await killed.records.patch('a', { attempts: 9 }, first?.token)
+  t.equal(isTaken, true, 'nobody has written since')
+  await again.records.patch('a', { attempts: 2 }, found?.token)
+  t.equal(await killed.records.patch('a', { attempts: 9 }, first?.token), false)
+  t.strictSame(await other.dispatch.renew([second as never]), [])
 })
 
 t.test('files of a host are for it alone, until it has been away for long', { skip }, async (t) => {

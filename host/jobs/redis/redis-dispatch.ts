@@ -1,6 +1,15 @@
 import type { Claim, Dispatch, Place } from '../dispatch.ts'
 import type { RedisConnection } from './redis-connection.ts'
-import { CLAIM, DONE, DROP, PUSH, RELEASE, RENEW, WAITING } from './redis-line-scripts.ts'
+import {
+  CLAIM,
+  DONE,
+  DROP,
+  PUSH,
+  RELEASE,
+  RENEW,
+  TAKE_PLACE,
+  WAITING
+} from './redis-line-scripts.ts'
 
 /** The line of all hosts that share a Redis. Leases go by the server's clock. */
 export class RedisDispatch implements Dispatch {
@@ -24,13 +33,21 @@ export class RedisDispatch implements Dispatch {
     this.#now = options.now ?? (() => '')
   }
 
+  /**
+   * Ends the claims that this host had before it was killed, sooner than their lease would.
+   * @returns the tag of the connection that it had then, or ''
+   */
+  async takePlace(): Promise<string> {
+    return this.#redis.call(TAKE_PLACE, [this.#now(), this.#hostId, this.#redis.tag])
+  }
+
   async push(expert: string, jobId: string, place: Place): Promise<void> {
     const line = lineOf(expert, place.here === true ? this.#hostId : null)
     await this.#redis.call(PUSH, [this.#now(), line, jobId, ...rankOf(place)])
   }
 
   async claim(expert: string, limit: number): Promise<Claim[]> {
-    const args = [this.#now(), limit, expert, this.#hostId]
+    const args = [this.#now(), limit, expert, this.#hostId, this.#redis.tag]
     const found: string[] = await this.#redis.call(CLAIM, args)
     const claims: Claim[] = []
     for (let at = 0; at < found.length; at += 3) {

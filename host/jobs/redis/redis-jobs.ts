@@ -61,9 +61,18 @@ export async function openRedisJobs(options: {
   const records = new RedisJobRecords(connection, { retention, hostId, now })
   const outbox = new RedisWebhookOutbox(connection)
   records.onNotice = () => outbox.onNotice()
+  const dispatch = new RedisDispatch(connection, { hostId, absentMs, now })
+  const takePlace = async () => {
+    const before = await dispatch.takePlace()
+    if (before !== '') await outbox.letGo(before)
+  }
+  // Else what the host before held waits for the end of its lease.
+  const onBack = () => void takePlace().catch(() => {})
+  connection.onBack(onBack)
+  if (connection.failure === null) await takePlace().catch(() => {})
   return {
     records,
-    dispatch: new RedisDispatch(connection, { hostId, absentMs, now }),
+    dispatch,
     outbox,
     exchange,
     get failure() {
@@ -74,7 +83,7 @@ export async function openRedisJobs(options: {
     },
     close: async () => {
       exchange.close()
-      await outbox.close()
+      if (connection.failure === null) await outbox.letGo().catch(() => {})
       await connection.close()
     }
   }

@@ -7,8 +7,8 @@ const AWAY_MS = 5000
 const GRACE_MS = 15_000
 
 /**
- * The line. A job's place is a hash of its own: `line`, `rank`, `due`, `alone`, and the `token` of the claim
- * that counts. By its state it stands in one of three sorted sets: `wait:` of its line, by rank; `late:` of its
+ * The line. A job's place is a hash of its own: `line`, `rank`, `alone`, and the `token` and the `holder` of the
+ * claim that counts. By its state it stands in one of three sorted sets: `wait:` of its line, by rank; `late:` of its
  * line, by when it may be claimed; `held`, by when its lease ends. `lines` has those that may have somebody in them.
  *
  * A rank is one number: alone, priority and turn, 52 bits together.
@@ -73,7 +73,7 @@ return 1`,
 )
 
 /**
- * `now, limit, expert, host`: `[id, token, alone, …]`. Beside those of the expert it takes those whose files this host
+ * `now, limit, expert, host, holder`: `[id, token, alone, …]`. Beside those of the expert it takes those whose files this host
  * has, and those whose files went with a host that does not come back.
  */
 export const CLAIM = redisScript(
@@ -109,7 +109,7 @@ for i = 1, count do
   call('ZREM', found[i][3], id)
   call('ZADD', P .. 'held', exact(now + ${LEASE_MS}), id)
   local text = exact(token + i)
-  call('HSET', P .. 'place:' .. id, 'token', text)
+  call('HSET', P .. 'place:' .. id, 'token', text, 'holder', ARGV[6])
   claims[#claims + 1] = id
   claims[#claims + 1] = text
   claims[#claims + 1] = call('HGET', P .. 'place:' .. id, 'alone')
@@ -198,4 +198,24 @@ return found`,
   { grows: false }
 )
 
-export const lineScripts = [PUSH, CLAIM, RENEW, DONE, RELEASE, DROP, WAITING]
+/**
+ * `now, host, holder`: says which connection is the host's now, and ends the claims of the one before, which has
+ * died. Gives that one, or ''.
+ */
+export const TAKE_PLACE = redisScript(
+  `${LINE}
+local now, before = time_of(ARGV[2]), call('HGET', P .. 'holders', ARGV[3])
+call('HSET', P .. 'holders', ARGV[3], ARGV[4])
+if not before or before == ARGV[4] then return '' end
+for _, id in ipairs(call('ZRANGE', P .. 'held', 0, -1)) do
+  local place = call('HMGET', P .. 'place:' .. id, 'holder', 'line', 'rank')
+  if place[1] == before then
+    call('ZREM', P .. 'held', id)
+    stand(id, place[2], place[3], 0, now)
+  end
+end
+return before`,
+  { grows: false }
+)
+
+export const lineScripts = [PUSH, CLAIM, RENEW, DONE, RELEASE, DROP, WAITING, TAKE_PLACE]

@@ -118,11 +118,9 @@ export class RedisWebhookOutbox implements WebhookOutbox {
     await this.#redis.call(FORGET_FAILED, [this.#toServer(before)])
   }
 
-  /** What this host holds is for the others at once. */
-  async close(): Promise<void> {
-    if (this.#redis.failure !== null) return
-    const args = [this.#toServer(Date.now()), this.#redis.tag]
-    await this.#redis.call(LET_GO, args).catch(() => {})
+  /** What a connection holds, this one's by default, is for any host at once. */
+  async letGo(tag: string = this.#redis.tag): Promise<void> {
+    await this.#redis.call(LET_GO, [this.#toServer(Date.now()), tag])
   }
 
   #waiting(now: number): Promise<[next: string, count: number, bytes: number]> {
