@@ -1,3 +1,5 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { skipWithout } from '@nebula-experts/sdk/testing'
 import t, { type Test } from 'tap'
 import { openRedisJobs } from '../dist/jobs/redis/redis-jobs.js'
@@ -74,34 +76,60 @@ t.test('tokens grow also when the server has lost the last of them', { skip }, a
   t.ok((await claim()) > first)
 })
 
-t.test('a host that starts again has at once what it held before', { skip }, async (t) => {
+/** A host that claims a job and its notice, and then does nothing more. */
+const HOLDER = `
+const [module, log, url, dir] = process.argv.slice(1)
+const { openRedisJobs } = await import(module)
+const { createSilentLog } = await import(log)
+const retention = { keepMs: 60_000, maxFinished: 1000, maxFinishedBytes: 1e9 }
+const { records, dispatch, outbox } = await openRedisJobs({
+  url, dir, retention, absentMs: 60_000, log: createSilentLog()
+})
+const [{ jobId, token }] = await dispatch.claim('ocr', 1)
+await records.patch(jobId, { status: 'running', startedAt: 5, attempts: 1 }, token)
+const ask = { now: Date.now() + 1000, limit: 9, busyJobs: [], busyOrigins: [], roomOf: () => 9 }
+const told = await outbox.claim(ask)
+process.stdout.write(JSON.stringify({ jobId, token, told: told.length }))
+`
+
+t.test('a host that is killed and starts again has at once what it held', { skip }, async (t) => {
   const redis = await startRedis(t)
   const dirs = t.testdir({ killed: {}, other: {} })
-  const killed = await open(t, redis.url, { dir: `${dirs}/killed` })
   const other = await open(t, redis.url, { dir: `${dirs}/other` })
   const webhook = { url: 'https://a.example/', origin: 'a.example', events: ['start'] as const }
   for (const id of ['a', 'b']) {
-    await killed.records.create(newJob(id, Date.now(), { expert: 'ocr', webhook }))
-    await killed.dispatch.push('ocr', id, { priority: 0 })
+    await other.records.create(newJob(id, Date.now(), { expert: 'ocr', webhook }))
+    await other.dispatch.push('ocr', id, { priority: 0 })
   }
-  const [first] = await killed.dispatch.claim('ocr', 1)
-  await killed.records.patch('a', { status: 'running', startedAt: 5, attempts: 1 }, first?.token)
+  const modules = ['jobs/redis/redis-jobs.js', 'observe/log.js'].map(
+    (name) => new URL(`../dist/${name}`, import.meta.url).href
+  )
+  const args = ['--input-type=module', '-e', HOLDER, ...modules, redis.url, `${dirs}/killed`]
+  const killed = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] })
+  t.teardown(() => killed.kill('SIGKILL'))
+  const [said] = await once(killed.stdout, 'data')
+  const first = JSON.parse(String(said))
+  t.match(first, { jobId: 'a', told: 1 })
+  const [second] = await other.dispatch.claim('ocr', 1)
+
   const ask = { limit: 9, busyJobs: [], busyOrigins: [], roomOf: () => 9 }
   const told = () => ({ ...ask, now: Date.now() + 1000 })
-  t.match(await killed.outbox.claim(told()), [{ jobId: 'a' }])
-  const [second] = await other.dispatch.claim('ocr', 1)
-  t.match([first, second], [{ jobId: 'a' }, { jobId: 'b' }])
+  const twin = await open(t, redis.url, { dir: `${dirs}/killed` })
+  t.strictSame(await twin.dispatch.claim('ocr', 5), [], 'while it is there, it keeps it')
+  t.strictSame(await twin.outbox.claim(told()), [])
+  await twin.close()
+
+  killed.kill('SIGKILL')
+  await once(killed, 'exit')
   const again = await open(t, redis.url, { dir: `${dirs}/killed` })
   const [found, ...more] = await again.dispatch.claim('ocr', 5)
   t.match(found, { jobId: 'a' })
   t.strictSame(more, [], 'what the other host runs stays with it')
-  t.ok((found?.token as number) > (first?.token as number))
-  t.match(await again.outbox.claim(told()), [{ jobId: 'a' }], 'and what it was telling')
-  const isTaken = await killed.records.patch('a', { attempts: 9 }, first?.token)
-  t.equal(isTaken, true, 'nobody has written since')
-  await again.records.patch('a', { attempts: 2 }, found?.token)
-  t.equal(await killed.records.patch('a', { attempts: 9 }, first?.token), false)
   t.strictSame(await other.dispatch.renew([second as never]), [])
+  t.ok((found?.token as number) > first.token)
+  t.match(await again.outbox.claim(told()), [{ jobId: 'a' }], 'and what it was telling')
+  await again.records.patch('a', { attempts: 2 }, found?.token)
+  t.equal(await other.records.patch('a', { attempts: 9 }, first.token), false)
 })
 
 t.test('files of a host are for it alone, until it has been away for long', { skip }, async (t) => {

@@ -54,6 +54,8 @@ export class WebhookSender implements WebhookIntake {
   #looksAgain = false
   #isClosing = false
   #isFull = false
+  /** The last look failed. */
+  #isBlind = false
   #forgotAt = 0
 
   constructor(options: WebhookSenderOptions) {
@@ -116,10 +118,13 @@ export class WebhookSender implements WebhookIntake {
         if (this.#isClosing) break
         for (const delivery of due) this.#send(delivery)
         this.#wakeAt(await outbox.nextAt(now))
+        if (this.#isBlind) log.info('webhooks are sent again')
+        this.#isBlind = false
       }
     } catch (err) {
-      // The sweep looks again.
-      log.error({ err }, 'webhooks that wait cannot be looked at')
+      // The sweep looks again, each second.
+      if (!this.#isBlind) log.error({ err }, 'webhooks that wait cannot be looked at')
+      this.#isBlind = true
     } finally {
       this.#isLooking = false
     }
@@ -229,7 +234,10 @@ export class WebhookSender implements WebhookIntake {
       this.#forgotAt = now
       await outbox.forgetFailed(now - KEEP_FAILED_MS)
     } catch (err) {
-      if (!this.#isClosing) log.error({ err }, 'webhooks that wait cannot be counted')
+      // While the store is away, that is said once, by who looks for them.
+      if (!this.#isClosing && !this.#isBlind) {
+        log.error({ err }, 'webhooks that wait cannot be counted')
+      }
     }
   }
 }

@@ -69,6 +69,18 @@ t.test('the work of a host that dies is taken over, also what waits', { skip }, 
   t.match(await recordOf(b.url, id), { status: 'running', attempts: 2 })
 })
 
+t.test('a host that starts again goes on with what it was running', { skip }, async (t) => {
+  const redis = await startRedis(t)
+  const { a, ofA, env } = await startTwo(t, redis, {}, { experts: ['other'] })
+  const id = await accept(`${a.url}/experts/noted`, 'held', { url: 'hold 1' })
+  await ofA.latches.started('held')
+  a.child.kill('SIGKILL')
+  await a.exited
+  const again = await spawnHost(t, { home: ofA.home, env })
+  t.match(await ended(again.url, id), { status: 'succeeded', result: 'held', attempts: 2 })
+  t.equal((await ofA.starts('held')).length, 2)
+})
+
 t.test(
   'files stay with their host: it runs what was uploaded, and gives what was answered',
   { skip },

@@ -4,8 +4,14 @@ import { makeNotedHome, type NotedOptions } from './noted-host.ts'
 import { spawnHost } from './start-host.ts'
 
 /** Two hosts, each with a home of its own, on one Redis. */
-export async function startTwo(t: Test, redis: TestRedis, left: NotedOptions, right: NotedOptions) {
-  const env = { REDIS_URL: redis.url }
+export async function startTwo(
+  t: Test,
+  redis: TestRedis,
+  left: NotedOptions,
+  right: NotedOptions,
+  more: Record<string, string> = {}
+) {
+  const env = { REDIS_URL: redis.url, ...more }
   const homes = [await makeNotedHome(t, left), await makeNotedHome(t, right)] as const
   const hosts = await Promise.all(homes.map(({ home }) => spawnHost(t, { home, env })))
   const [a, b] = hosts as [(typeof hosts)[0], (typeof hosts)[0]]

@@ -27,6 +27,8 @@ const PING_MS = 10_000
 const OLDEST = 7
 const ASKED = ['appendonly', 'appendfsync', 'save', 'maxmemory-policy', 'maxmemory'] as const
 
+const nameOf = (tag: string) => `nebula-experts:${tag}`
+
 /**
  * One server, on two connections: one on which it is asked, and one on which it tells.
  *
@@ -43,7 +45,7 @@ export class RedisConnection {
   readonly #redis: Redis
   readonly #options: RedisConnectionOptions
   readonly #timers: NodeJS.Timeout[] = []
-  readonly #onBack: Array<() => void> = []
+  #whenFirstThere: () => Promise<void> = async () => {}
   #trouble: RedisTrouble | null = { kind: 'outage', why: 'there is no connection yet' }
   #error: HostError
   #guarantee = guaranteeOf({})
@@ -66,7 +68,7 @@ export class RedisConnection {
       connectTimeout: timeoutMs,
       socketTimeout: timeoutMs,
       keepAlive: 10_000,
-      connectionName: 'nebula-experts',
+      connectionName: nameOf(this.tag),
       reconnectOnError: (error) => error.message.startsWith('READONLY'),
       retryStrategy: (times) =>
         // Not all hosts at the same moment.
@@ -123,9 +125,10 @@ export class RedisConnection {
     return Date.now() + this.#aheadMs
   }
 
-  /** Calls `listener` whenever the server can be used after it could not. */
-  onBack(listener: () => void): void {
-    this.#onBack.push(listener)
+  /** Does something once, as soon as the server can be used; resolves when that is done, or is still to come. */
+  async whenFirstThere(work: () => Promise<void>): Promise<void> {
+    if (this.failure === null) await work()
+    else this.#whenFirstThere = work
   }
 
   /**
@@ -147,6 +150,12 @@ export class RedisConnection {
       }
       throw this.#met(error)
     }
+  }
+
+  /** Whether the host with the connection of that tag is there; one that may not ask takes it to be. */
+  async isThere(tag: string): Promise<boolean> {
+    const clients = await this.#redis.client('LIST').catch(() => null)
+    return clients === null || String(clients).includes(` name=${nameOf(tag)} `)
   }
 
   async close(): Promise<void> {
@@ -222,7 +231,9 @@ export class RedisConnection {
     if (this.#wasThere) log.info({ redis: this.url }, 'the job store works again')
     this.#wasThere = true
     this.#trouble = null
-    for (const listener of this.#onBack) listener()
+    const work = this.#whenFirstThere
+    this.#whenFirstThere = async () => {}
+    void work()
   }
 
   /** Tells when the data is not that which was there before. */

@@ -4,6 +4,7 @@ import {
   CLAIM,
   DONE,
   DROP,
+  LAST_HOLDER,
   PUSH,
   RELEASE,
   RENEW,
@@ -34,11 +35,16 @@ export class RedisDispatch implements Dispatch {
   }
 
   /**
-   * Ends the claims that this host had before it was killed, sooner than their lease would.
-   * @returns the tag of the connection that it had then, or ''
+   * Ends the claims that this host had before it was killed, sooner than their lease would. Those of one that is
+   * there, since two were given the same folder, stay with it.
+   *
+   * @returns the tag of the connection whose place was taken, or null
    */
-  async takePlace(): Promise<string> {
-    return this.#redis.call(TAKE_PLACE, [this.#now(), this.#hostId, this.#redis.tag])
+  async takePlace(): Promise<string | null> {
+    const before = await this.#redis.call<string>(LAST_HOLDER, [this.#hostId])
+    if (before !== '' && (await this.#redis.isThere(before))) return null
+    await this.#redis.call(TAKE_PLACE, [this.#now(), this.#hostId, this.#redis.tag, before])
+    return before === '' ? null : before
   }
 
   async push(expert: string, jobId: string, place: Place): Promise<void> {

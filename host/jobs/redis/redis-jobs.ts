@@ -64,12 +64,10 @@ export async function openRedisJobs(options: {
   const dispatch = new RedisDispatch(connection, { hostId, absentMs, now })
   const takePlace = async () => {
     const before = await dispatch.takePlace()
-    if (before !== '') await outbox.letGo(before)
+    if (before !== null) await outbox.letGo(before)
   }
-  // Else what the host before held waits for the end of its lease.
-  const onBack = () => void takePlace().catch(() => {})
-  connection.onBack(onBack)
-  if (connection.failure === null) await takePlace().catch(() => {})
+  // Where it fails, what the host before held waits for the end of its lease.
+  await connection.whenFirstThere(() => takePlace().catch(() => {}))
   return {
     records,
     dispatch,

@@ -198,15 +198,16 @@ return found`,
   { grows: false }
 )
 
-/**
- * `now, host, holder`: says which connection is the host's now, and ends the claims of the one before, which has
- * died. Gives that one, or ''.
- */
+/** `host`: the connection that was its last, or ''. */
+export const LAST_HOLDER = redisScript(`return call('HGET', P .. 'holders', ARGV[2]) or ''`, {
+  grows: false
+})
+
+/** `now, host, holder, before`: says which connection is the host's now, and ends the claims of the one before. */
 export const TAKE_PLACE = redisScript(
   `${LINE}
-local now, before = time_of(ARGV[2]), call('HGET', P .. 'holders', ARGV[3])
+local now, before = time_of(ARGV[2]), ARGV[5]
 call('HSET', P .. 'holders', ARGV[3], ARGV[4])
-if not before or before == ARGV[4] then return '' end
 for _, id in ipairs(call('ZRANGE', P .. 'held', 0, -1)) do
   local place = call('HMGET', P .. 'place:' .. id, 'holder', 'line', 'rank')
   if place[1] == before then
@@ -214,8 +215,18 @@ for _, id in ipairs(call('ZRANGE', P .. 'held', 0, -1)) do
     stand(id, place[2], place[3], 0, now)
   end
 end
-return before`,
+return 1`,
   { grows: false }
 )
 
-export const lineScripts = [PUSH, CLAIM, RENEW, DONE, RELEASE, DROP, WAITING, TAKE_PLACE]
+export const lineScripts = [
+  PUSH,
+  CLAIM,
+  RENEW,
+  DONE,
+  RELEASE,
+  DROP,
+  WAITING,
+  LAST_HOLDER,
+  TAKE_PLACE
+]
