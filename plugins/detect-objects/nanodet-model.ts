@@ -1,14 +1,19 @@
 import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { type DecodedImage, ExpertError } from '@nebula-experts/sdk'
-import { type Box, imageTensor, nonMaxSuppression } from '@nebula-experts/sdk/images'
+import {
+  type Box,
+  decodeNanodet,
+  imageTensor,
+  type NanodetGrid,
+  nonMaxSuppression
+} from '@nebula-experts/sdk/images'
 import {
   type OnnxSession,
   type OnnxTensor,
   type OpenSessionOptions,
   openSession
 } from '@nebula-experts/sdk/onnx'
-import { decodeNanodet, type NanodetGrid } from './decode-nanodet.ts'
 
 /** Pixels of each side of the canvas on which the model sees a picture. */
 export const CANVAS = 416
@@ -115,6 +120,7 @@ function gridOf(outputs: Record<string, OnnxTensor>, stride: number, classes: nu
   return {
     stride,
     columns,
+    rows: columns,
     scores: floatsOf(outputs, `scores_${stride}`, cells * classes),
     sides: floatsOf(outputs, `boxes_${stride}`, cells * 4 * BINS)
   }

@@ -1,5 +1,5 @@
 import { type Static, Type } from '@nebula-experts/sdk'
-import type { Box } from '@nebula-experts/sdk/images'
+import { decodeNanodet } from '@nebula-experts/sdk/images'
 import {
   checkLabels,
   type Decoder,
@@ -9,7 +9,7 @@ import {
   misfit,
   outputNamed
 } from './decoder.ts'
-import { type Candidate, detector, detectorKeys } from './detect.ts'
+import { detector, detectorKeys } from './detect.ts'
 
 const Settings = Type.Object(
   {
@@ -62,59 +62,15 @@ function make(settings: Settings, model: DecoderModel): Decoder {
         checkLabels(model.labels, scores)
       }
     },
-    candidates: (items: readonly Item[], minScore: number) => {
-      const found: Candidate[] = []
-      for (const [index, { stride, columns, rows }] of grids.entries()) {
-        const scores = items[index]!.data
-        const sides = items[grids.length + index]!.data
-        const cells = columns * rows
-        const classes = scores.length / cells
-        for (let cell = 0; cell < cells; cell += 1) {
-          let label = 0
-          for (let i = 1; i < classes; i += 1) {
-            if (scores[cell * classes + i]! > scores[cell * classes + label]!) label = i
-          }
-          const score = scores[cell * classes + label]!
-          if (score < minScore) continue
-          const x = ((cell % columns) + 0.5) * stride
-          const y = (Math.floor(cell / columns) + 0.5) * stride
-          const bins = sides.length / cells / 4
-          found.push({ box: boxAt(sides, cell * bins * 4, bins, stride, x, y), score, label })
-        }
-      }
-      return found
-    }
+    candidates: (items: readonly Item[], minScore: number) =>
+      decodeNanodet(
+        grids.map((grid, index) => ({
+          ...grid,
+          scores: items[index]!.data,
+          sides: items[grids.length + index]!.data
+        })),
+        minScore
+      )
   }
   return detector(parts, settings, model)
-}
-
-function boxAt(
-  sides: ArrayLike<number>,
-  at: number,
-  bins: number,
-  stride: number,
-  x: number,
-  y: number
-): Box {
-  const away = [0, 1, 2, 3].map((side) => stride * expected(sides, at + side * bins, bins)) as [
-    number,
-    number,
-    number,
-    number
-  ]
-  return [x - away[0], y - away[1], x + away[2], y + away[3]]
-}
-
-/** The mean place of a distribution that is given by its logits. */
-function expected(logits: ArrayLike<number>, from: number, bins: number): number {
-  let most = Number.NEGATIVE_INFINITY
-  for (let i = 0; i < bins; i += 1) most = Math.max(most, logits[from + i]!)
-  let sum = 0
-  let weighted = 0
-  for (let i = 0; i < bins; i += 1) {
-    const power = Math.exp(logits[from + i]! - most)
-    sum += power
-    weighted += power * i
-  }
-  return weighted / sum
 }

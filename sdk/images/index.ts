@@ -9,6 +9,7 @@ export {
   type ScoredBox,
   type SuppressionOptions
 } from './boxes.ts'
+export { decodeNanodet, type NanodetGrid } from './decode-nanodet.ts'
 export {
   type ImageTensor,
   type ImageTensorData,

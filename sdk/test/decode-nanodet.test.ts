@@ -1,17 +1,22 @@
+import { decodeNanodet } from '@nebula-experts/sdk/images'
 import t from 'tap'
-import { decodeNanodet, type NanodetGrid } from '../decode-nanodet.ts'
 
 const CLASSES = 3
 const BINS = 5
 
 /** A grid of 2 × 2 cells of 10 pixels, in which nothing is seen. */
-function emptyGrid(stride = 10): NanodetGrid {
+function emptyGrid(stride = 10) {
   const scores = new Float32Array(4 * CLASSES)
-  return { stride, columns: 2, scores, sides: new Float32Array(4 * 4 * BINS) }
+  return { stride, columns: 2, rows: 2, scores, sides: new Float32Array(4 * 4 * BINS) }
 }
 
 /** Makes one side of a cell's box certain to lie so many cells away. */
-function setSide(grid: NanodetGrid, cell: number, side: number, away: number): void {
+function setSide(
+  grid: ReturnType<typeof emptyGrid>,
+  cell: number,
+  side: number,
+  away: number
+): void {
   grid.sides[(cell * 4 + side) * BINS + away] = 1000
 }
 
@@ -57,6 +62,14 @@ t.test('a cell counts for its likeliest class alone, where it is likely enough',
     'what is likelier to be another class is left out'
   )
   t.equal(labels(0).length, 3, 'a class of which nothing is seen is never found')
+})
+
+t.test('a grid may have more columns than rows', async (t) => {
+  const scores = new Float32Array(6 * CLASSES)
+  scores[5 * CLASSES] = 1
+  const grid = { stride: 10, columns: 3, rows: 2, scores, sides: new Float32Array(6 * 4 * BINS) }
+  const { box } = decodeNanodet([grid], 0.5)[0]!
+  t.same(box, [25 - 20, 15 - 20, 25 + 20, 15 + 20])
 })
 
 t.test('all grids are read', async (t) => {

@@ -1,4 +1,5 @@
-import type { Box } from '@nebula-experts/sdk/images'
+import type { ScoredBox } from './boxes.ts'
+import type { Box } from './placement.ts'
 
 /** What the model says of the cells of one grid. */
 export interface NanodetGrid {
@@ -6,37 +7,32 @@ export interface NanodetGrid {
   stride: number
   /** Cells in a row. */
   columns: number
+  rows: number
   /** Certainty of each class, 0 to 1: [cells, classes] row-major. */
-  scores: Float32Array
+  scores: ArrayLike<number>
   /**
    * How likely each side of the box lies 0, 1, 2, … cells from the cell's centre, as logits: [cells, 4, bins]
    * row-major, sides in the order left, top, right, bottom.
    */
-  sides: Float32Array
-}
-
-/** A box that the model suggests, on its canvas. */
-export interface Candidate {
-  box: Box
-  score: number
-  /** Index of the class. */
-  label: number
+  sides: ArrayLike<number>
 }
 
 /**
- * Turns the output of a NanoDet model into boxes: of each cell the likeliest class, where it is likely enough.
- * Many cells suggest the same object.
+ * Turns the outputs of a NanoDet model into boxes: of each cell the likeliest class, where it is likely enough.
+ * Many cells suggest the same object: {@link nonMaxSuppression} keeps one of them.
  *
- * @param wanted - whether a class counts; what is likeliest to be another class is left out
+ * @param minScore - 0 to 1
+ * @param wanted - whether a class counts; what is likeliest to be another class is left out. Default: all count
+ * @returns boxes on the model's canvas, `label` the index of the class
  */
 export function decodeNanodet(
   grids: readonly NanodetGrid[],
   minScore: number,
-  wanted: (label: number) => boolean
-): Candidate[] {
-  const candidates: Candidate[] = []
-  for (const { stride, columns, scores, sides } of grids) {
-    const cells = columns * columns
+  wanted: (label: number) => boolean = () => true
+): Array<ScoredBox & { label: number }> {
+  const candidates: Array<ScoredBox & { label: number }> = []
+  for (const { stride, columns, rows, scores, sides } of grids) {
+    const cells = columns * rows
     const classes = scores.length / cells
     const bins = sides.length / cells / 4
     for (let cell = 0; cell < cells; cell += 1) {
@@ -62,7 +58,7 @@ export function decodeNanodet(
 }
 
 /** The mean of a distribution over bins that is given by its logits. */
-function meanBin(logits: Float32Array, start: number, bins: number): number {
+function meanBin(logits: ArrayLike<number>, start: number, bins: number): number {
   let most = logits[start]!
   for (let bin = 1; bin < bins; bin += 1) most = Math.max(most, logits[start + bin]!)
   let sum = 0
