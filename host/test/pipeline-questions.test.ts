@@ -14,7 +14,6 @@ async function prepare(t: Test) {
   const hosts = ['one', 'two'].map((hostId) => pipelineQuestions(stores, { hostId, now }))
   const asker =
     (place: number) =>
-    // biome-ignore lint/suspicious/noExplicitAny: answers are JSON, each of another shape
     async (what: string, ...args: unknown[]): Promise<any> =>
       hosts[place]?.[what]?.('ocr', args)
   const keys: string[] = []

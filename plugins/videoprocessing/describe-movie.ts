@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto'
-import { rm, rmdir } from 'node:fs/promises'
-import { basename, dirname, sep } from 'node:path'
+import { mkdtemp, rm, rmdir } from 'node:fs/promises'
+import { basename, dirname, join, sep } from 'node:path'
 import { ExpertError, type Media, type MovieFile } from '@nebula-experts/sdk'
+import { moveInto } from './move-into.ts'
 import { type FrameRange, intervalsOf, middleFramesOf, shotsOf } from './shots.ts'
 
 const MIDDLE_FRAMES = 3
@@ -20,15 +21,16 @@ export interface MovieDescription {
 }
 
 export interface DescribeOptions {
-  key: string
   media: Media
+  /** Where the files of its frames are written, until `keepFrames`. */
+  tmp: string
   mode: 'scenes' | 'every_n_seconds'
   intervalS: number
   signal: AbortSignal
 }
 
 /**
- * Finds the shots and middle frames of a movie, and writes the middle frames as pictures.
+ * Finds the shots and middle frames of a movie, and writes the middle frames as pictures in the folder of the run.
  *
  * @throws ExpertError as `media.sceneChanges`; EXP_MEDIA_UNREADABLE for a file without pictures
  */
@@ -37,7 +39,7 @@ export async function describeMovie(
   options: DescribeOptions
 ): Promise<MovieDescription> {
   if (file.isPicture) return describePicture(file, options.media)
-  const { key, media, mode, intervalS, signal } = options
+  const { media, tmp, mode, intervalS, signal } = options
   const info = await file.probe()
   const { video, audio, durationS } = info
   if (video === null) {
@@ -49,12 +51,9 @@ export async function describeMovie(
   const isDivided = mode === 'every_n_seconds' && video.fps > 0
   const elements = isDivided ? intervalsOf(frames, video.fps, intervalS) : scenes
   const mdfs = elements.map((element) => middleFramesOf(element, isDivided ? 1 : MIDDLE_FRAMES))
-  // Of this run alone: another may be writing other frames of the same movie.
-  const folder = await media.folder(`frames/${key}/${randomUUID().slice(0, 8)}`)
-  const chosen = { frames: mdfs.flat(), folder, signal }
-  const paths = await media.divideMovieIntoFrames(file.path, chosen).catch(async (error) => {
-    await rm(folder, { recursive: true, force: true })
-    throw error
+  const folder = await mkdtemp(join(tmp, 'frames-'))
+  const paths = await media.divideMovieIntoFrames(file.path, {
+    ...{ frames: mdfs.flat(), folder, signal }
   })
   return {
     scenes,
@@ -77,6 +76,27 @@ async function describePicture(file: MovieFile, media: Media): Promise<MovieDesc
   const { width, height } = await media.decodeImage(file.path)
   const meta = { mode: 'RGB', width, height }
   return { scenes: [], scene_elements: [], mdfs: [[0]], mdfs_path: [], meta }
+}
+
+/**
+ * Puts the frames of a description where all experts find them.
+ *
+ * @returns the description with their paths there
+ */
+export async function keepFrames(
+  described: MovieDescription,
+  key: string,
+  media: Media
+): Promise<MovieDescription> {
+  const [first] = described.mdfs_path
+  if (first === undefined) return described
+  // Of this run alone: another may be writing other frames of the same movie.
+  const folder = join(await media.folder(`frames/${key}`), randomUUID().slice(0, 8))
+  await moveInto(dirname(first), folder)
+  return {
+    ...described,
+    mdfs_path: described.mdfs_path.map((path) => join(folder, basename(path)))
+  }
 }
 
 /**

@@ -10,7 +10,7 @@ import {
   type StoredDocument,
   Type
 } from '@nebula-experts/sdk'
-import { describeMovie, removeOldFrames } from './describe-movie.ts'
+import { describeMovie, keepFrames, removeOldFrames } from './describe-movie.ts'
 import { keepMovie } from './keep-movie.ts'
 import {
   checkKey,
@@ -172,9 +172,9 @@ export default class VideoProcessingExpert extends BaseExpert<typeof Config, typ
             return open(url)
           }))
       onProgress(0.1)
-      const described = await describeMovie(file, {
-        key,
+      const inRun = await describeMovie(file, {
         media: this.media,
+        tmp: context.tmp,
         mode: options.video_processing ?? this.config.VIDEO_PROCESSING,
         intervalS: options.video_processing_interval ?? this.config.VIDEO_PROCESSING_INTERVAL,
         signal: context.signal
@@ -184,7 +184,9 @@ export default class VideoProcessingExpert extends BaseExpert<typeof Config, typ
         kept ?? (options.saveMovie ? await keepMovie(file, url, key, this.media, context) : url)
       const { pipelineId = null } = context as Partial<ItemContext>
       const latest = await this.movies.get(id)
-      const saved = await this.movies.save({
+      const described = await keepFrames(inRun, key, this.media)
+      const frames = await this.media.folder('frames')
+      const save = this.movies.save({
         _key: key,
         name: given.name,
         url_path: path,
@@ -199,7 +201,10 @@ export default class VideoProcessingExpert extends BaseExpert<typeof Config, typ
         ...(pipelineId === null ? {} : { pipeline_id: pipelineId }),
         misc: { config_name: 'default', ...options.misc, execution_time: executionTime(new Date()) }
       })
-      const frames = await this.media.folder('frames')
+      const saved = await save.catch(async (error) => {
+        await removeOldFrames(described.mdfs_path, [], frames)
+        throw error
+      })
       await removeOldFrames(latest?.mdfs_path, described.mdfs_path, frames)
       return saved
     } finally {

@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto'
 import { constants } from 'node:fs'
-import { copyFile, rename, rm } from 'node:fs/promises'
+import { copyFile } from 'node:fs/promises'
 import { dirname, extname, join } from 'node:path'
 import type { Media, MovieFile } from '@nebula-experts/sdk'
+import { moveInto } from './move-into.ts'
 
 const ENDING = /^\.[a-z0-9]{1,5}$/
 
@@ -20,19 +21,14 @@ export async function keepMovie(
 ): Promise<string> {
   const folder = await media.folder('movies')
   const path = join(folder, `${key}${endingOf(url, file.path)}`)
-  // What was fetched for this job alone may be moved; a file of somebody else is copied.
-  if (dirname(file.path) === tmp) {
-    await rename(file.path, path)
-    return path
-  }
   if (file.path === path) return path
-  const part = join(folder, `.${randomUUID()}.part`)
-  try {
-    await copyFile(file.path, part, constants.COPYFILE_FICLONE)
-    await rename(part, path)
-  } finally {
-    await rm(part, { force: true })
+  // What was fetched for this job alone may be moved; a file of somebody else is copied.
+  let own = file.path
+  if (dirname(own) !== tmp) {
+    own = join(tmp, `${randomUUID()}${extname(path)}`)
+    await copyFile(file.path, own, constants.COPYFILE_FICLONE)
   }
+  await moveInto(own, path)
   return path
 }
 

@@ -30,7 +30,6 @@ t.test('what the host asks of an expert beside predictions', async (t) => {
   /** A call as the runner of pipelines sends it. */
   const run = async (name: string, kind: CallKind, body: object) => {
     const expert = host.registry.get(name)
-    // biome-ignore lint/suspicious/noExplicitAny: answers are JSON, each of another shape
     return new Promise<any>((resolve) => {
       const known = { jobId: 'job', priority: 0, timeoutMs: null, reruns: 0, resends: 0 }
       expert?.submit({

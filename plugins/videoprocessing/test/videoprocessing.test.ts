@@ -270,6 +270,37 @@ t.test('a dataset is the files of a folder, its words their context', needsVideo
   })
 })
 
+t.test('nothing is left of a run that does not get to its end', needsVideo, async (t) => {
+  const home = await makeHome(t)
+  const shelf = movieShelf()
+  const folder = join(home, 'media')
+  const lying = async () => {
+    const found = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => [])
+    return found.filter((entry) => entry.isFile()).map(({ name }) => name)
+  }
+  const seen: string[][] = []
+  let isFull = true
+  const { request } = await testExpert(t, VideoProcessing, {
+    name: 'videoprocessing',
+    ask: async (what: string, given: unknown) => {
+      // Asked before a movie is opened, and when all that it holds is found.
+      if (what === 'movies.get') seen.push(await lying())
+      if (what === 'movies.save' && isFull) throw new Error('the store is full')
+      return shelf.ask(what, given)
+    },
+    media: { fileRoots: [home], folder }
+  })
+  await makeStillMovie(join(home, 'm.mp4'), { stills, seconds: 1, width: 160, height: 90 })
+  const url = pathToFileURL(join(home, 'm.mp4')).href
+  const body = { movies: [{ url }], save_movies: false }
+  await t.rejects(request('POST', '/process/movies', { body }), { message: 'the store is full' })
+  t.strictSame(seen, [[], []], 'until a run is done its files lie in its own folder')
+  t.strictSame(await lying(), [])
+  isFull = false
+  await request('POST', '/process/movies', { body })
+  t.equal((await lying()).length, 9, 'the frames of three shots')
+})
+
 t.test('requests that name no movie are answered as the older system did', async (t) => {
   const { process, predict, predictImage } = await start(t)
   t.same(await process({}), { result: null, error: 'No movies in the list' })
