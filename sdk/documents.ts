@@ -124,4 +124,14 @@ export class Tokens {
   ): Promise<DocumentPage> {
     return this.#ask('tokens.list', query) as Promise<DocumentPage>
   }
+
+  /**
+   * A text that is another one whenever something in the collection may have changed. Asked for before a listing,
+   * it says later, at the cost of one short question, whether that still holds.
+   *
+   * @param collection - default: `Tokens`
+   */
+  revision(collection: 'Tokens' | 'ImageTokens' = 'Tokens'): Promise<string> {
+    return this.#ask('tokens.revision', collection) as Promise<string>
+  }
 }

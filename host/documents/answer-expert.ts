@@ -28,6 +28,8 @@ export function documentQuestions(stores: DocumentStores): Record<string, Questi
       return records === null ? null : saveRecords(stores, expert, records)
     },
     'tokens.list': (_expert, [query]) => tokens.list({ collection: 'Tokens', ...pageOf(query) }),
+    'tokens.revision': (_expert, [collection]) =>
+      tokens.revision(collection === 'ImageTokens' ? collection : 'Tokens'),
     ...pipelineQuestions(stores)
   }
 }

@@ -37,4 +37,9 @@ export interface TokenStore {
   saveImages(entries: readonly ImageToken[]): Promise<string[]>
   /** A page of tokens, by key; like `MovieStore.list`. */
   list(query: TokenQuery): Promise<{ documents: StoredDocument[]; next: string | undefined }>
+  /**
+   * A text that is another one whenever something in the collection may have changed since it was asked for. Asked
+   * for before a listing, it says later whether that still holds.
+   */
+  revision(collection: TokenQuery['collection']): Promise<string>
 }

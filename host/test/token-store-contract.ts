@@ -342,6 +342,30 @@ export function tokenStoreContract(driver: string, make: () => Promise<DocumentS
     t.strictSame(await idsOf({ movie_id: '5', image_id: '1' }), [])
     t.equal((await idsOf({ expert: 'detector', label: 'car' })).length, 6)
   })
+
+  t.test(
+    `${driver}: a revision changes with each write to its collection, and no read`,
+    async (t) => {
+      const { tokens, all, images } = await prepare(t)
+      const seen = new Set([await tokens.revision('ImageTokens')])
+      const writes = [
+        () => tokens.saveImages([image({ id: 'a' })]),
+        () => tokens.saveImages([image({ id: 'b' }), image({ id: 'c' })]),
+        () => tokens.saveImages([image({ id: 'a', score: 0.5 })]),
+        () => tokens.saveImages([image({ id: 'a', score: 0.5 })])
+      ]
+      for (const [place, write] of writes.entries()) {
+        await write()
+        seen.add(await tokens.revision('ImageTokens'))
+        t.equal(seen.size, place + 2)
+        await images()
+        seen.add(await tokens.revision('ImageTokens'))
+      }
+      await tokens.save([token()])
+      await all()
+      t.ok(seen.has(await tokens.revision('ImageTokens')), 'another collection is another matter')
+    }
+  )
 }
 
 /** A token as an expert writes it. */

@@ -121,6 +121,7 @@ function store() {
         return _id
       })
     }
+    if (what === 'tokens.revision') return String(revision)
     const {
       expert,
       limit,
@@ -135,6 +136,10 @@ function store() {
   }
   return {
     kept,
+    lose: (key: string) => {
+      kept.delete(key)
+      revision += 1
+    },
     tokens: new Tokens(ask),
     pages: () => pages,
     duringPage: (work?: () => Promise<unknown>) => {
@@ -146,7 +151,7 @@ const owner = { expert: 'e', model: 'm1', dimensions: 16 }
 const named = (id: string, vector = randomVector(16)) => ({ id, type: 'image' as const, vector })
 
 t.test('what one instance saves, changes and loses, the other answers', async (t) => {
-  const { tokens, kept } = store()
+  const { tokens, lose } = store()
   const [one, two] = [new SavedVectors(tokens, owner), new SavedVectors(tokens, owner)]
   const vectors = Array.from({ length: 450 }, (_, i) => named(`p${i}`))
   const saved = await one.save(vectors)
@@ -158,9 +163,24 @@ t.test('what one instance saves, changes and loses, the other answers', async (t
   await one.save([changed])
   t.equal(await nearest(changed.vector), 'p3')
   t.not(await nearest(vectors[3]!.vector), 'p3')
-  kept.delete('p3:e')
+  lose('p3:e')
   t.not(await nearest(changed.vector), 'p3')
   t.equal((await two.similar(changed.vector, { topK: 1000 })).length, 449)
+})
+
+t.test('while nothing is saved nothing is listed again', async (t) => {
+  const { tokens, pages } = store()
+  const saved = new SavedVectors(tokens, owner)
+  const first = named('first')
+  await saved.save([first])
+  for (let i = 0; i < 5; i += 1) {
+    t.equal((await saved.similar(first.vector, { topK: 1 }))[0]?.entry.id, 'first')
+  }
+  t.equal(pages(), 1)
+  const second = named('second')
+  await saved.save([second])
+  t.equal((await saved.similar(second.vector, { topK: 1 }))[0]?.entry.id, 'second')
+  t.equal(pages(), 2)
 })
 
 t.test('vectors of another expert or model, and what is none, are passed over', async (t) => {

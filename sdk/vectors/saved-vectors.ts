@@ -32,13 +32,15 @@ export interface VectorOwner {
  * Vectors of an expert among the host's `ImageTokens`: one token for each, with `expert_meta` of
  * `{ model, embedding, text? }`. All instances save there, so all of them find what any has saved.
  *
- * A copy of all vectors is held in memory. Before each answer all tokens of the expert are listed, which is what makes it true
- * whoever has saved meanwhile; only those of a new revision are decoded.
+ * A copy of all vectors is held in memory. Before each answer the store is asked whether anything has changed; only then all
+ * tokens of the expert are listed, and those of a new revision decoded. So it is true whoever has saved meanwhile.
  */
 export class SavedVectors {
   readonly #tokens: Tokens
   readonly #owner: VectorOwner
   readonly #index: VectorIndex
+  /** Of the collection, when it was read last. */
+  #revision: string | null = null
   #reading: Promise<void> | null = null
   #nextReading: Promise<void> | null = null
 
@@ -103,6 +105,9 @@ export class SavedVectors {
 
   async #read(): Promise<void> {
     const { expert } = this.#owner
+    // Before the listing: what is saved during it is another revision.
+    const revision = await this.#tokens.revision('ImageTokens')
+    if (revision === this.#revision) return
     const keys = new Set<string>()
     let cursor: string | undefined
     do {
@@ -116,6 +121,7 @@ export class SavedVectors {
       cursor = page.next
     } while (cursor !== undefined)
     this.#index.keepOnly(keys)
+    this.#revision = revision
   }
 
   /** Whether it is a vector that can be compared. */

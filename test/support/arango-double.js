@@ -181,6 +181,14 @@ const ROUTES = [
     ({ collection }) => ({ status: 200, body: named(200, described(collection)) })
   ],
   [
+    'GET /_api/collection/:collection/revision',
+    'ro',
+    ({ collection }) => ({
+      status: 200,
+      body: named(200, { ...described(collection), revision: collection.revision })
+    })
+  ],
+  [
     'POST /_api/collection',
     'rw',
     ({ database, body }) => {

@@ -36,6 +36,11 @@ export class ArangoDocuments {
     return new Map(documents.map((document) => [document._key, document]))
   }
 
+  /** What the server calls the state of a collection; another one after each write. */
+  async revision(collection: string): Promise<string> {
+    return this.#run(true, async (db) => (await db.collection(collection).revision()).revision)
+  }
+
   /**
    * Adds documents.
    *

@@ -30,6 +30,10 @@ export class ArangoTokens implements TokenStore {
     return pageOf(await this.#documents.query<StoredDocument>(statement), query)
   }
 
+  async revision(collection: TokenQuery['collection']): Promise<string> {
+    return this.#documents.revision(collection)
+  }
+
   async #save(collection: string, planned: readonly PlannedDocument[]): Promise<string[]> {
     const ids: string[] = []
     for (const group of inGroups(planned)) {

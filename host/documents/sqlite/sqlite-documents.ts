@@ -70,12 +70,16 @@ const MAX_KEYS = 2000
 export class SqliteDocuments {
   readonly #store: SqliteStore
   #tick: number
+  /** Of the collections that were written to since the file was opened. */
+  readonly #revisions = new Map<string, number>()
+  readonly #firstRevision: number
   readonly #line: Waiting[] = []
   #working: Promise<void> | null = null
 
   private constructor(store: SqliteStore, tick: number) {
     this.#store = store
     this.#tick = tick
+    this.#firstRevision = tick
   }
 
   /** @throws the errors of `SqliteStore.open` */
@@ -93,6 +97,11 @@ export class SqliteDocuments {
   /** Why the file cannot be used any more, or null. */
   get failure(): Error | null {
     return this.#store.failure
+  }
+
+  /** Another one after each write to a collection. */
+  revision(collection: string): string {
+    return String(this.#revisions.get(collection) ?? this.#firstRevision)
   }
 
   /** Ends when what was asked before is done. */
@@ -189,7 +198,10 @@ export class SqliteDocuments {
           waiting.reject(error as Error)
         }
       }
-      await this.run(...[...touched.values()].map(upsert))
+      await this.run(...[...touched.values()].map(upsert)).finally(() => {
+        // Not before it can be read; and when it failed it may have been written all the same.
+        for (const { collection, rev } of touched.values()) this.#revisions.set(collection, rev)
+      })
       for (const [waiting, documents] of written) waiting.resolve(documents)
     } catch (error) {
       if (batch.length === 1) return batch[0]?.reject(error as Error)

@@ -33,6 +33,10 @@ export class SqliteTokens implements TokenStore {
     return pageOf(await this.#documents.find(asked), query)
   }
 
+  async revision(collection: TokenQuery['collection']): Promise<string> {
+    return this.#documents.revision(collection)
+  }
+
   async #save(collection: string, planned: readonly PlannedDocument[]): Promise<string[]> {
     const ids: string[] = []
     for (const group of inGroups(planned)) {

@@ -23,7 +23,7 @@ export function takeWritten() {
 
 export function newCollection(name) {
   const placed = new PlacedItems()
-  return { id: nextTick(), name, documents: new Map(), indexes: [], placed }
+  return { id: nextTick(), name, documents: new Map(), indexes: [], placed, revision: '0' }
 }
 
 export function isObject(value) {
@@ -76,6 +76,7 @@ function put(collection, key, fields) {
 
 /** Has a document be as it is given; undefined takes it away. */
 export function restore(collection, key, document) {
+  collection.revision = nextTick()
   const before = collection.documents.get(key)
   if (before !== undefined) collection.placed.remove(before)
   if (document === undefined) collection.documents.delete(key)
