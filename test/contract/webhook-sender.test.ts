@@ -349,3 +349,22 @@ t.test('what is no HTTP is a failed try', async (t) => {
   await finish('a', `http://127.0.0.1:${port}/`)
   t.match(await failed(1), [{ error: /the connection failed \(\w+\)/ }])
 })
+
+t.test('it says when as much waits as may, and when there is room again', async (t) => {
+  const outbox = new MemoryWebhookOutbox()
+  let found = { count: 99_999, bytes: 512 * 1024 ** 2 - 1 }
+  outbox.waiting = async () => found
+  const { sender } = await startSender(t, { outbox })
+  t.equal(sender.limit, 100_000)
+  for (const [more, isFull] of [
+    [{}, false],
+    [{ count: 100_000 }, true],
+    [{ count: 99_999 }, false],
+    [{ bytes: 512 * 1024 ** 2 }, true],
+    [{ bytes: 0 }, false]
+  ] as const) {
+    found = { ...found, ...more }
+    await until(`full: ${isFull}`, () => sender.isFull === isFull || undefined)
+    t.equal(sender.isFull, isFull)
+  }
+})
