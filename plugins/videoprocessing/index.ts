@@ -166,8 +166,9 @@ export default class VideoProcessingExpert extends BaseExpert<typeof Config, typ
       const file = await (kept === null
         ? open(url)
         : open(kept).catch((error) => {
-            // Somebody made room: it is fetched again.
-            if (!isExpertError(error) || error.code !== 'EXP_MEDIA_NOT_FOUND') throw error
+            // Another host keeps it, or somebody made room: it is fetched again.
+            if (!isExpertError(error) || !/^EXP_MEDIA_(NOT_FOUND|ADDRESS)$/.test(error.code))
+              throw error
             kept = null
             return open(url)
           }))

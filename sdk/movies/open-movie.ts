@@ -1,8 +1,11 @@
 import type { Movies, StoredDocument } from '../documents.ts'
-import { ExpertError } from '../errors.ts'
+import { ExpertError, isExpertError } from '../errors.ts'
 import type { Media } from '../media/media.ts'
 import { MovieFile } from './movie-file.ts'
 import { namesPicture } from './movie-key.ts'
+
+/** There is no such file here, or it would lie in a folder of which this host knows nothing. */
+const ELSEWHERE = ['EXP_MEDIA_NOT_FOUND', 'EXP_MEDIA_ADDRESS']
 
 interface JobPlace {
   tmp: string
@@ -27,7 +30,8 @@ export async function openMovie(
 }
 
 /**
- * Fetches the file that the `url_path` of a movie's document names.
+ * Fetches the file that the `url_path` of a movie's document names. When that is not there, since another host keeps
+ * it on its own disk or somebody made room, it is fetched from `orig_url`, where it came from.
  *
  * @throws ExpertError EXP_BAD_INPUT when the document does not say where the file is; else as `media.downloadVideo` and
  *   `media.downloadImage`
@@ -44,9 +48,16 @@ export async function openMovieFile(
     throw new ExpertError('EXP_BAD_INPUT', message)
   }
   const isPicture = saysPicture(movie, url)
-  const { path } = await (isPicture
-    ? media.downloadImage(url, { folder, signal })
-    : media.downloadVideo(url, { folder, signal }))
+  const fetchFrom = (from: string) =>
+    isPicture
+      ? media.downloadImage(from, { folder, signal })
+      : media.downloadVideo(from, { folder, signal })
+  const { orig_url: origin } = movie
+  const { path } = await fetchFrom(url).catch((error) => {
+    const isElsewhere = isExpertError(error) && ELSEWHERE.includes(error.code)
+    if (!isElsewhere || typeof origin !== 'string' || origin === '' || origin === url) throw error
+    return fetchFrom(origin)
+  })
   return new MovieFile(media, { movie, path, isPicture, signal })
 }
 

@@ -135,6 +135,30 @@ t.test('a picture is a movie of one frame', async (t) => {
   t.equal((await open({ url_path, meta: { mode: 'RGB' } })).isPicture, true)
 })
 
+t.test('what another host keeps is fetched from where it came', needsVideo, async (t) => {
+  const path = join(home, 'came from.mp4')
+  await makeStillMovie(path, { stills: [still], seconds: 1, width: 64, height: 48 })
+  const origin = pathToFileURL(path).href
+  const elsewhere = join(home, 'kept by another host.mp4')
+  const movie = { url_path: elsewhere, orig_url: origin, scene_elements: [[0, 24]], mdfs: [[3]] }
+  t.same(await chosen(movie), [[3, 0]])
+  t.same(await chosen({ ...movie, url_path: '/another/data/media/movies/1.mp4' }), [[3, 0]])
+  t.match(await open({ url_path: `${still}.gone.png`, orig_url: pathToFileURL(still).href }), {
+    isPicture: true
+  })
+  const gone = { code: 'EXP_MEDIA_NOT_FOUND' }
+  for (const orig_url of [undefined, null, '', 5, elsewhere, `${origin}.gone`]) {
+    await t.rejects(open({ ...movie, orig_url }), gone, String(orig_url))
+  }
+  // What is there and cannot be read is not another file's business.
+  await t.rejects(
+    open({ url_path: still, type: 'movie', orig_url: origin }).then((file) => file.probe()),
+    {
+      code: /EXP_MEDIA/
+    }
+  )
+})
+
 t.test('documents that say nothing, or what cannot be', async (t) => {
   const url_path = pathToFileURL(still).href
   const rows: [Record<string, unknown>, string, RegExp][] = [
