@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import { chooseDue } from './choose-due.ts'
 import { isFinal, type Job, type JobPatch, type WebhookEvent } from './job.ts'
 import {
   MOST_FAILED,
@@ -44,24 +45,16 @@ export class MemoryWebhookOutbox implements WebhookOutbox {
   }
 
   async claim(claim: WebhookClaim): Promise<WebhookDelivery[]> {
-    const { now, limit, busyJobs, busyOrigins, roomOf } = claim
-    const isBusy = new Set(busyJobs)
-    const rooms = new Map(busyOrigins.map((origin) => [origin, 0]))
+    const { now, busyJobs, busyOrigins } = claim
     const due = [...this.#waiting.values()].filter(
-      ({ nextAt, jobId }) => nextAt !== null && nextAt <= now && !isBusy.has(jobId)
+      ({ nextAt, jobId, origin }) =>
+        nextAt !== null &&
+        nextAt <= now &&
+        !busyJobs.includes(jobId) &&
+        !busyOrigins.includes(origin)
     )
     due.sort((a, b) => (a.nextAt as number) - (b.nextAt as number))
-    const chosen: WebhookDelivery[] = []
-    for (const entry of due) {
-      if (chosen.length >= limit) break
-      const room = rooms.get(entry.origin) ?? roomOf(entry.origin)
-      rooms.set(entry.origin, room)
-      if (room <= 0 || isBusy.has(entry.jobId)) continue
-      rooms.set(entry.origin, room - 1)
-      isBusy.add(entry.jobId)
-      chosen.push({ ...entry })
-    }
-    return chosen
+    return chooseDue(due, claim).map((entry) => ({ ...entry }))
   }
 
   async nextAt(now: number): Promise<number | null> {

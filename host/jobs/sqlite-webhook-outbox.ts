@@ -1,4 +1,5 @@
 import type { Row, SqliteStore, SqlValue } from '../sqlite/sqlite-store.ts'
+import { chooseDue } from './choose-due.ts'
 import type { WebhookEvent } from './job.ts'
 import { jobOf } from './sqlite-job-records.ts'
 import {
@@ -131,7 +132,7 @@ export class SqliteWebhookOutbox implements WebhookOutbox {
   }
 
   async claim(claim: WebhookClaim): Promise<WebhookDelivery[]> {
-    const { now, limit, busyJobs, busyOrigins, roomOf } = claim
+    const { now, busyJobs, busyOrigins } = claim
     const [due] = await this.#run({
       sql: `${ORIGINS}
         SELECT due.num, due.origin, due.job FROM origins JOIN webhooks AS due ON due.num IN (
@@ -143,20 +144,12 @@ export class SqliteWebhookOutbox implements WebhookOutbox {
         ORDER BY due.next_at, due.num`,
       params: [now, JSON.stringify(busyJobs), LOOK, JSON.stringify(busyOrigins)]
     })
-    const rooms = new Map<string, number>()
-    const jobs = new Set<string>()
-    const chosen: number[] = []
-    for (const row of due?.rows ?? []) {
-      if (chosen.length >= limit) break
-      const origin = row['origin'] as string
-      const job = row['job'] as string
-      const room = rooms.get(origin) ?? roomOf(origin)
-      rooms.set(origin, room)
-      if (room <= 0 || jobs.has(job)) continue
-      rooms.set(origin, room - 1)
-      jobs.add(job)
-      chosen.push(row['num'] as number)
-    }
+    const rows = (due?.rows ?? []).map(({ num, origin, job }) => ({
+      num: num as number,
+      origin: origin as string,
+      jobId: job as string
+    }))
+    const chosen = chooseDue(rows, claim).map(({ num }) => num)
     if (chosen.length === 0) return []
     const [found] = await this.#run({
       sql: `SELECT ${FACTS_OF_NOTICE}, status, job_created_at, started_at, finished_at, job_attempts,

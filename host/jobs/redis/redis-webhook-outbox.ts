@@ -1,3 +1,4 @@
+import { chooseDue } from '../choose-due.ts'
 import type { WebhookEvent } from '../job.ts'
 import type {
   WebhookClaim,
@@ -41,30 +42,19 @@ export class RedisWebhookOutbox implements WebhookOutbox {
   }
 
   async claim(claim: WebhookClaim): Promise<WebhookDelivery[]> {
-    const { now, limit, busyJobs, busyOrigins, roomOf } = claim
+    const { now, busyJobs, busyOrigins } = claim
     const { tag } = this.#redis
     const time = this.#toServer(now)
     const due = await this.#redis.call<string[]>(LOOK_DUE, [
       ...[time, tag, JSON.stringify(busyOrigins), JSON.stringify(busyJobs)]
     ])
-    const found: Array<{ id: string; origin: string; job: string; at: number }> = []
+    const found: Array<{ id: string; origin: string; jobId: string; at: number }> = []
     for (let at = 0; at < due.length; at += 4) {
-      const [id, origin, job, next] = due.slice(at, at + 4) as [string, string, string, string]
-      found.push({ id, origin, job, at: Number(next) })
+      const [id, origin, jobId, next] = due.slice(at, at + 4) as [string, string, string, string]
+      found.push({ id, origin, jobId, at: Number(next) })
     }
     found.sort((a, b) => a.at - b.at || (a.id < b.id ? -1 : 1))
-    const rooms = new Map<string, number>()
-    const jobs = new Set<string>()
-    const chosen: string[] = []
-    for (const { id, origin, job } of found) {
-      if (chosen.length >= limit) break
-      const room = rooms.get(origin) ?? roomOf(origin)
-      rooms.set(origin, room)
-      if (room <= 0 || jobs.has(job)) continue
-      rooms.set(origin, room - 1)
-      jobs.add(job)
-      chosen.push(id)
-    }
+    const chosen = chooseDue(found, claim).map(({ id }) => id)
     if (chosen.length === 0) return []
     // Another host may have been faster with some of them.
     const rows = await this.#redis.call<Row[]>(CLAIM_NOTICES, [time, tag, ...chosen])
