@@ -40,6 +40,7 @@ export async function startRedis(appendfsync) {
   }
   return {
     port,
+    url: `redis://127.0.0.1:${port}`,
     /** Ends it as a crash does, until `start`. */
     kill: () => end('SIGKILL'),
     start,
