@@ -44,7 +44,8 @@ export async function writeHome(home, plugins, experts) {
 }
 
 /**
- * A host that serves what the home has; resolves when its first round of starts has ended.
+ * A host that serves what the home has; resolves when its first round of starts has ended. `logged` says how many
+ * lines it has written so far.
  * @param options.children - a set that has its process in it for as long as that runs
  */
 export async function startOn(home, { nodeArgs = [], env = {}, children } = {}) {
@@ -56,16 +57,19 @@ export async function startOn(home, { nodeArgs = [], env = {}, children } = {}) 
   })
   children?.add(child)
   const exited = once(child, 'close').then(() => children?.delete(child))
+  let logged = 0
   const url = await new Promise((resolve, reject) => {
     let found
     createInterface({ input: child.stdout }).on('line', (text) => {
+      logged += 1
       const line = JSON.parse(text)
       found ??= line.url
       if (Array.isArray(line.active)) resolve(found)
     })
     void exited.then(() => reject(new Error('the host ended before it served')))
   })
-  return { url, pid: child.pid, child, exited, kill: () => child.kill('SIGKILL') }
+  const kill = () => child.kill('SIGKILL')
+  return { url, pid: child.pid, child, exited, kill, logged: () => logged }
 }
 
 /** Writes a plugin of plain JavaScript: `body` is the body of its class. */
