@@ -40,10 +40,16 @@ export async function startRedis(appendfsync) {
   }
   return {
     port,
+    url: `redis://127.0.0.1:${port}`,
     /** Ends it as a crash does, until `start`. */
     kill: () => end('SIGKILL'),
     start,
+    /** Stops its process, which keeps its connections and answers nothing, until `resume`. */
+    freeze: () => child.kill('SIGSTOP'),
+    resume: () => child.kill('SIGCONT'),
     stop: async () => {
+      // A stopped process does not hear of its end.
+      child.kill('SIGCONT')
       if (child.exitCode === null && child.signalCode === null) await end('SIGTERM')
       await remove()
     }

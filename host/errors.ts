@@ -114,8 +114,8 @@ export const hostErrors = {
   HOST_EXPERT_CHANGED: {
     status: 409,
     kind: 'user',
-    text: (name: string, why: string) =>
-      `Expert '${name}' changed while the call waited, and does not take it any more: ${why}`
+    text: (name: string, version: string, why: string) =>
+      `Expert '${name}' of version ${version} does not take the call, which another version accepted: ${why}`
   },
   HOST_QUESTION_UNKNOWN: {
     status: 400,

@@ -65,6 +65,7 @@ export class DurableLine {
   readonly #closed = new AbortController()
   #renewedAt = Date.now()
   #sweeping = false
+  #isFailing = false
 
   constructor(options: DurableLineOptions) {
     this.#options = options
@@ -294,8 +295,13 @@ export class DurableLine {
         } else if (elsewhere.has(name)) this.#absentSince.delete(name)
         else await this.#abandonLate(name, why)
       }
+      this.#isFailing = false
     } catch (error) {
-      this.#options.log.error({ err: error }, 'the line of jobs cannot be looked at')
+      // Once, and not each second for as long as the store is away.
+      if (!this.#isFailing) {
+        this.#options.log.error({ err: error }, 'the line of jobs cannot be looked at')
+      }
+      this.#isFailing = true
     } finally {
       this.#sweeping = false
     }

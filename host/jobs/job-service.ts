@@ -81,6 +81,8 @@ export class JobService {
   #left: { uploads: string[]; results: string[] } | null = null
   #backlog = { count: 0, at: Number.NEGATIVE_INFINITY }
   #isStopping = false
+  #isSweeping = false
+  #isFailing = false
 
   constructor(options: JobServiceOptions) {
     const { log } = options
@@ -425,13 +427,20 @@ export class JobService {
 
   /** Forgets what is over its time. */
   async #sweep(): Promise<void> {
+    // A store that hangs is not asked again while it does.
+    if (this.#isSweeping) return
+    this.#isSweeping = true
     const now = Date.now()
     const { volatile, durable, log } = this.#options
     try {
       await Promise.all([volatile.expire(now), durable.expire(now)])
       await this.#lookAtLeft()
+      this.#isFailing = false
     } catch (err) {
-      log.error({ err }, 'old jobs cannot be forgotten')
+      if (!this.#isFailing) log.error({ err }, 'old jobs cannot be forgotten')
+      this.#isFailing = true
+    } finally {
+      this.#isSweeping = false
     }
   }
 }

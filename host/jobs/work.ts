@@ -188,7 +188,8 @@ function makeRun(order: WorkOrder, kind: CallKind, body: string): Run {
     refit: () => {
       const { contract } = expert
       const why = contract === null ? null : misfitOf(contract, kind, body)
-      return why === null ? null : wireError('HOST_EXPERT_CHANGED', [expert.name, why])
+      if (contract === null || why === null) return null
+      return wireError('HOST_EXPERT_CHANGED', [expert.name, contract.version, why])
     },
     done: () => {}
   }

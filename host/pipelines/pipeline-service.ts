@@ -356,6 +356,8 @@ export class PipelineService {
   }
 
   #withCounts(document: StoredDocument): StoredDocument {
+    // Of one that has ended, maybe at another host, the last counts are in it.
+    if (document.status !== 'running' && isObject(document.counts)) return document
     const counts = this.#runs.get(document._key)?.counts
     return counts === undefined ? document : { ...document, counts }
   }

@@ -14,47 +14,62 @@ const MAIN = fileURLToPath(new URL('../../host/dist/main.js', import.meta.url))
 export async function startChaosHost({ experts = {}, plugins = {}, nodeArgs = [], env = {} } = {}) {
   const home = await mkdtemp(join(tmpdir(), 'nebula-chaos-'))
   const folder = join(home, 'plugins')
-  await mkdir(folder)
   for (const [name, body] of Object.entries(plugins))
     await writePlugin(join(folder, name), name, '1.0.0', body)
-  await writeFile(
-    join(home, 'experts.config.json'),
-    JSON.stringify({ plugins_dir: ['./plugins'], experts })
-  )
-  const child = spawn(process.execPath, [...nodeArgs, MAIN, 'serve'], {
-    cwd: home,
-    env: {
-      PATH: process.env.PATH,
-      HOME: process.env.HOME,
-      PORT: '0',
-      HOST: '127.0.0.1',
-      LOG_LEVEL: 'info',
-      ...env
-    },
-    stdio: ['ignore', 'pipe', 'inherit']
-  })
-  const lines = createInterface({ input: child.stdout })
-  const first = await new Promise((resolve) => {
-    let url
-    lines.on('line', (text) => {
-      const line = JSON.parse(text)
-      url ??= line.url
-      if (Array.isArray(line.active)) resolve({ url })
-    })
-  })
+  await writeHome(home, {}, experts)
+  const host = await startOn(home, { nodeArgs, env: { LOG_LEVEL: 'info', ...env } })
   return {
-    url: first.url,
+    ...host,
     home,
     folder,
-    pid: child.pid,
-    child,
     stop: async () => {
-      child.kill('SIGTERM')
-      if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')
+      host.child.kill('SIGTERM')
+      await host.exited
       await rm(home, { recursive: true, force: true })
-      return child.exitCode
+      return host.child.exitCode
     }
   }
+}
+
+/** Writes what a host serves: the files of each plugin by its folder, and the experts' settings. */
+export async function writeHome(home, plugins, experts) {
+  await mkdir(join(home, 'plugins'), { recursive: true })
+  for (const [name, files] of Object.entries(plugins)) {
+    const folder = join(home, 'plugins', name)
+    await mkdir(folder, { recursive: true })
+    for (const [file, text] of Object.entries(files)) await writeFile(join(folder, file), text)
+  }
+  const config = JSON.stringify({ plugins_dir: ['./plugins'], experts })
+  await writeFile(join(home, 'experts.config.json'), config)
+}
+
+/**
+ * A host that serves what the home has; resolves when its first round of starts has ended. `logged` says how many
+ * lines it has written so far.
+ * @param options.children - a set that has its process in it for as long as that runs
+ */
+export async function startOn(home, { nodeArgs = [], env = {}, children } = {}) {
+  const { PATH, HOME } = process.env
+  const child = spawn(process.execPath, [...nodeArgs, MAIN, 'serve'], {
+    cwd: home,
+    env: { PATH, HOME, PORT: '0', HOST: '127.0.0.1', ...env },
+    stdio: ['ignore', 'pipe', 'inherit']
+  })
+  children?.add(child)
+  const exited = once(child, 'close').then(() => children?.delete(child))
+  let logged = 0
+  const url = await new Promise((resolve, reject) => {
+    let found
+    createInterface({ input: child.stdout }).on('line', (text) => {
+      logged += 1
+      const line = JSON.parse(text)
+      found ??= line.url
+      if (Array.isArray(line.active)) resolve(found)
+    })
+    void exited.then(() => reject(new Error('the host ended before it served')))
+  })
+  const kill = () => child.kill('SIGKILL')
+  return { url, pid: child.pid, child, exited, kill, logged: () => logged }
 }
 
 /** Writes a plugin of plain JavaScript: `body` is the body of its class. */

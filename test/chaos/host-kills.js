@@ -1,32 +1,28 @@
 // 50 × kill -9 of the host under load, each restarted on the same home, half of them in the very tick in
 // which a client has read the id of a job: every job whose id was answered ends, and ends once.
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { createInterface } from 'node:readline'
-import { fileURLToPath } from 'node:url'
 import { stormJobs } from '../support/job-storm.js'
 import { notedRuns } from '../support/noted-runs.js'
-import { childrenOf, percentile } from './chaos-host.js'
+import { childrenOf, percentile, startOn, writeHome } from './chaos-host.js'
 
-const MAIN = fileURLToPath(new URL('../../host/dist/main.js', import.meta.url))
 const KILLS = 50
 const JOBS_EACH = 80
 
 export default async function hostKills() {
   const home = await mkdtemp(join(tmpdir(), 'nebula-chaos-'))
-  const children = []
+  const children = new Set()
   try {
-    await prepare(home)
+    const env = { LATCH_DIR: home }
+    await writeHome(
+      home,
+      { quick: notedRuns('quick'), slow: notedRuns('slow') },
+      { quick: { env }, slow: { env, concurrency: 4 } }
+    )
     const storm = await stormJobs({
-      start: async () => {
-        const { child, url } = await startOn(home)
-        children.push(child)
-        return { url, pid: child.pid, exited: once(child, 'exit') }
-      },
+      start: () => startOn(home, { env: { JOBS_EXPIRATION: '3600' }, children }),
       latchDir: home,
       kills: KILLS,
       jobsEach: JOBS_EACH,
@@ -76,41 +72,6 @@ export default async function hostKills() {
     for (const child of children) child.kill('SIGKILL')
     await rm(home, { recursive: true, force: true })
   }
-}
-
-async function prepare(home) {
-  const env = { LATCH_DIR: home }
-  for (const name of ['quick', 'slow']) {
-    const folder = join(home, 'plugins', name)
-    await mkdir(folder, { recursive: true })
-    for (const [file, text] of Object.entries(notedRuns(name))) {
-      await writeFile(join(folder, file), text)
-    }
-  }
-  const experts = { quick: { env }, slow: { env, concurrency: 4 } }
-  const config = JSON.stringify({ plugins_dir: ['./plugins'], experts })
-  await writeFile(join(home, 'experts.config.json'), config)
-}
-
-/** A host that serves what the home has; resolves when its first round of starts has ended. */
-async function startOn(home) {
-  const { PATH, HOME } = process.env
-  const env = { PATH, HOME, PORT: '0', HOST: '127.0.0.1', JOBS_EXPIRATION: '3600' }
-  const child = spawn(process.execPath, [MAIN, 'serve'], {
-    cwd: home,
-    env,
-    stdio: ['ignore', 'pipe', 'inherit']
-  })
-  const url = await new Promise((resolve, reject) => {
-    let found
-    createInterface({ input: child.stdout }).on('line', (text) => {
-      const line = JSON.parse(text)
-      found ??= line.url
-      if (Array.isArray(line.active)) resolve(found)
-    })
-    child.once('exit', () => reject(new Error('the host ended before it served')))
-  })
-  return { child, url }
 }
 
 /** True while a process of that id runs; one that has ended and waits to be noticed does not. */

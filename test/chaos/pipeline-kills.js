@@ -1,19 +1,14 @@
 // 50 × kill -9 of the host within one pipeline of 5,000 items, /run sent once; then two hosts on one
 // database (a double of ArangoDB) that are killed in turn. It goes on by itself, each item is recorded once as
 // success, and what was seen finished is not begun again.
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { createInterface } from 'node:readline'
-import { fileURLToPath } from 'node:url'
 import { notedItems } from '../support/noted-items.js'
 import { stormPipeline } from '../support/pipeline-storm.js'
-import { percentile } from './chaos-host.js'
+import { startArangoDouble } from './arango.js'
+import { percentile, startOn, writeHome } from './chaos-host.js'
 
-const MAIN = fileURLToPath(new URL('../../host/dist/main.js', import.meta.url))
-const DOUBLE = fileURLToPath(new URL('../support/arango-double.js', import.meta.url))
 const EXPERTS = ['first', 'second']
 const KILLS = 50
 /** Few: what a killed host held is taken by the other one when its lease of 30 s has run out. */
@@ -27,7 +22,7 @@ async function killOne() {
   return inFolder(async (home, children) => {
     await prepare(home, home)
     const storm = await stormPipeline({
-      hosts: [() => startOn(home, children, {})],
+      hosts: [() => startOn(home, { children })],
       latchDir: home,
       kills: KILLS,
       killEvery: 50,
@@ -41,15 +36,11 @@ async function killOne() {
 
 async function killTwo() {
   return inFolder(async (folder, children) => {
-    const double = spawn(process.execPath, [DOUBLE], { stdio: ['pipe', 'pipe', 'inherit'] })
-    children.push(double)
-    const [line] = await once(createInterface({ input: double.stdout }), 'line')
-    const { hostname, port } = new URL(JSON.parse(line).url)
-    const env = { ARANGO_HOST: hostname, ARANGO_PORT: port, ARANGO_DB: 'chaos' }
+    const env = await startArangoDouble(children)
     const homes = [join(folder, 'left'), join(folder, 'right')]
     for (const home of homes) await prepare(home, folder)
     const storm = await stormPipeline({
-      hosts: homes.map((home) => () => startOn(home, children, env)),
+      hosts: homes.map((home) => () => startOn(home, { env, children })),
       latchDir: folder,
       kills: KILLS_OF_TWO,
       killEvery: 60,
@@ -111,7 +102,7 @@ function moviesOf(count) {
 
 async function inFolder(work) {
   const folder = await mkdtemp(join(tmpdir(), 'nebula-chaos-'))
-  const children = []
+  const children = new Set()
   try {
     return await work(folder, children)
   } finally {
@@ -121,35 +112,8 @@ async function inFolder(work) {
 }
 
 /** A home that serves the experts, which write what they do in `latchDir`. */
-async function prepare(home, latchDir) {
-  for (const name of EXPERTS) {
-    const folder = join(home, 'plugins', name)
-    await mkdir(folder, { recursive: true })
-    for (const [file, text] of Object.entries(notedItems(name))) {
-      await writeFile(join(folder, file), text)
-    }
-  }
+function prepare(home, latchDir) {
   const settings = { env: { LATCH_DIR: latchDir }, concurrency: 4 }
-  const experts = Object.fromEntries(EXPERTS.map((name) => [name, settings]))
-  const config = JSON.stringify({ plugins_dir: ['./plugins'], experts })
-  await writeFile(join(home, 'experts.config.json'), config)
-}
-
-/** A host that serves what the home has; resolves when its first round of starts has ended. */
-async function startOn(home, children, more) {
-  const { PATH, HOME } = process.env
-  const env = { PATH, HOME, PORT: '0', HOST: '127.0.0.1', ...more }
-  const stdio = ['ignore', 'pipe', 'inherit']
-  const child = spawn(process.execPath, [MAIN, 'serve'], { cwd: home, env, stdio })
-  children.push(child)
-  const url = await new Promise((resolve, reject) => {
-    let found
-    createInterface({ input: child.stdout }).on('line', (text) => {
-      const line = JSON.parse(text)
-      found ??= line.url
-      if (Array.isArray(line.active)) resolve(found)
-    })
-    child.once('exit', () => reject(new Error('the host ended before it served')))
-  })
-  return { url, pid: child.pid, exited: once(child, 'exit') }
+  const plugins = Object.fromEntries(EXPERTS.map((name) => [name, notedItems(name)]))
+  return writeHome(home, plugins, Object.fromEntries(EXPERTS.map((name) => [name, settings])))
 }

@@ -8,6 +8,8 @@ const scenarios = {
   'host-kills': () => import('./host-kills.js'),
   'pipeline-kills': () => import('./pipeline-kills.js'),
   'redis-kills': () => import('./redis-kills.js'),
+  'redis-away': () => import('./redis-away.js'),
+  'shared-kills': () => import('./shared-kills.js'),
   'webhook-kills': () => import('./webhook-kills.js')
 }
 

@@ -67,16 +67,19 @@ export async function makeItemsHome(t: Test, options: ItemsOptions): Promise<Not
       )
     }
   })
-  const notes = async (): Promise<ItemNote[]> => {
-    const text = await readFile(join(latches.dir, 'items.ndjson'), 'utf8').catch(() => '')
-    const lines = text.split('\n').slice(0, -1)
-    return lines.map((line) => JSON.parse(line))
-  }
+  const notes = () => readItemNotes(latches.dir)
   const starts = async (task: string) =>
     (await notes()).flatMap((note) =>
       note.event === 'start' && note.task === task ? note.movie : []
     )
   return { home, latches, notes, starts }
+}
+
+/** Every line that `noted-items` wrote into the folder, in order. */
+export async function readItemNotes(dir: string): Promise<ItemNote[]> {
+  const text = await readFile(join(dir, 'items.ndjson'), 'utf8').catch(() => '')
+  const lines = text.split('\n').slice(0, -1)
+  return lines.map((line) => JSON.parse(line))
 }
 
 /** A host of `noted-items` in this process. */

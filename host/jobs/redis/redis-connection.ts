@@ -4,7 +4,7 @@ import { type HostError, hostError } from '../../errors.ts'
 import type { Logger } from '../../observe/log.ts'
 import { guaranteeOf, type RedisSettings } from './redis-guarantee.ts'
 import type { RedisScript } from './redis-script.ts'
-import { type RedisTrouble, troubleOf } from './redis-trouble.ts'
+import { LOST, type RedisTrouble, troubleOf } from './redis-trouble.ts'
 
 export interface RedisConnectionOptions {
   /** `redis://` or `rediss://`, with user, password and database. */
@@ -83,7 +83,7 @@ export class RedisConnection {
     this.subscriber = new Redis(options.url, { ...settings, enableOfflineQueue: true })
     this.#redis.on('ready', () => void this.#prepare())
     this.#redis.on('close', () => {
-      if (this.#trouble === null) this.#fails({ kind: 'outage', why: 'the connection was lost' })
+      this.#fails({ kind: 'outage', why: LOST })
     })
     this.#redis.on('error', (error) => this.#fails(troubleOf(error)))
     // The other connection hears the same, and says it.
@@ -265,12 +265,14 @@ export class RedisConnection {
   /** What a failed call means for its caller, and for those after it. */
   #met(error: unknown): HostError {
     const trouble = troubleOf(error)
-    if (trouble.kind === 'outage' || trouble.kind === 'refused') this.#fails(trouble)
-    return this.#errorOf(trouble)
+    if (trouble.kind !== 'outage' && trouble.kind !== 'refused') return this.#errorOf(trouble)
+    this.#fails(trouble)
+    return this.#error
   }
 
   #fails(trouble: RedisTrouble): void {
     if (this.#isClosed && this.#trouble?.why === 'it is closed') return
+    if (this.#trouble !== null && trouble.why === LOST) return
     const error = this.#errorOf(trouble)
     const isNews = this.#trouble === null || this.#error.message !== error.message
     this.#trouble = trouble

@@ -11,6 +11,9 @@ export interface RedisTrouble {
     | 'fault'
 }
 
+/** What the driver can only say of a call: why it was lost is told by an event, if by anything. */
+export const LOST = 'the connection was lost'
+
 const REFUSED = /^(WRONGPASS|NOAUTH|NOPERM|ERR invalid password|ERR DB index)/
 const OUTAGE = /^(LOADING|MISCONF|READONLY|MASTERDOWN|NOREPLICAS|CLUSTERDOWN|BUSY)/
 
@@ -20,10 +23,11 @@ export function troubleOf(error: unknown): RedisTrouble {
   if (message.startsWith('OOM')) return { kind: 'full', why: message }
   if (REFUSED.test(message)) return { kind: 'refused', why: withoutCommand(message) }
   if (OUTAGE.test(message)) return { kind: 'outage', why: withoutCommand(message) }
+  if (message.startsWith('Socket timeout')) return { kind: 'outage', why: 'it does not answer' }
   if (name === 'ReplyError') return { kind: 'fault', why: withoutCommand(message) }
   // What the driver says of its own doings helps nobody: which tries it has made, say.
   const isAboutTries = name === 'MaxRetriesPerRequestError' || /isn't writeable/.test(message)
-  const why = isAboutTries ? 'the connection was lost' : message || code || 'no connection'
+  const why = isAboutTries ? LOST : message || code || 'no connection'
   return { kind: 'outage', why }
 }
 
