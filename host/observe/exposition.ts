@@ -1,4 +1,4 @@
-import { Counter, Gauge, type Metric, Registry } from 'prom-client'
+import { type Metric, Registry } from 'prom-client'
 import type { DurationTally } from './duration-tally.ts'
 
 type Labels = Record<string, string>
@@ -8,55 +8,53 @@ export type Sample = [labels: Labels, value: number]
 interface Definition<S> {
   name: string
   help: string
-  labels?: readonly string[]
   /** What it has now; what is left out has no series. */
   read: () => S[]
 }
 
-/** The metrics of one host as Prometheus reads them. Nothing is kept here: all values are read when they are asked for. */
+interface Series {
+  metricName?: string
+  labels: Labels
+  value: number
+}
+
+/**
+ * The metrics of one host as Prometheus reads them. Nothing is kept here: all values are read when they are asked for. So
+ * they are none of the library's classes, which would count what has been counted already; its registry only writes them down.
+ */
 export class Exposition {
   readonly registry = new Registry()
 
-  gauge({ name, help, labels = [], read }: Definition<Sample>): void {
-    const gauge: Gauge = new Gauge({
-      ...{ name, help, labelNames: labels, registers: [this.registry] },
-      collect: () => {
-        gauge.reset()
-        const samples = read()
-        // Without labels it would be 0 again.
-        if (samples.length === 0) gauge.remove()
-        for (const [values, value] of samples) gauge.set(values, value)
-      }
-    })
+  gauge({ name, help, read }: Definition<Sample>): void {
+    this.#add({ name, help, type: 'gauge' }, () =>
+      read().map(([labels, value]) => ({ labels, value }))
+    )
   }
 
-  counter({ name, help, labels = [], read }: Definition<Sample>): void {
-    const counter: Counter = new Counter({
-      ...{ name, help, labelNames: labels, registers: [this.registry] },
-      collect: () => {
-        counter.reset()
-        const samples = read()
-        if (samples.length === 0) counter.remove()
-        for (const [values, value] of samples) counter.inc(values, value)
-      }
-    })
+  counter({ name, help, read }: Definition<Sample>): void {
+    this.#add({ name, help, type: 'counter' }, () =>
+      read().map(([labels, value]) => ({ labels, value }))
+    )
   }
 
-  /** The library's own would count what has been counted already: of a metric its registry asks no more than this. */
   histogram({ name, help, read }: Definition<[labels: Labels, tally: DurationTally]>): void {
-    const histogram = {
-      name,
-      get: async () => ({
-        ...{ name, help, type: 'histogram', aggregator: 'sum' },
-        values: read().flatMap(([labels, tally]) => seriesOf(name, labels, tally))
-      })
+    this.#add({ name, help, type: 'histogram' }, () =>
+      read().flatMap(([labels, tally]) => seriesOf(name, labels, tally))
+    )
+  }
+
+  /** All that a registry asks of a metric is its name and `get`. */
+  #add(about: { name: string; help: string; type: string }, values: () => Series[]): void {
+    const metric = {
+      name: about.name,
+      get: async () => ({ ...about, aggregator: 'sum', values: values() })
     }
-    this.registry.registerMetric(histogram as unknown as Metric)
+    this.registry.registerMetric(metric as unknown as Metric)
   }
 }
 
 /** Buckets count what is in those before them too. */
-function seriesOf(name: string, labels: Labels, { bounds, counts, sum }: DurationTally) {
+function seriesOf(name: string, labels: Labels, { bounds, counts, sum }: DurationTally): Series[] {
   let total = 0
   const buckets = [...counts].map((count, place) => {
     total += count

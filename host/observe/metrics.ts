@@ -133,7 +133,6 @@ export class Metrics implements CallObserver, JobObserver, ItemObserver, Webhook
     metrics.gauge({
       name: 'nebula_build_info',
       help: 'Always 1; what runs.',
-      labels: ['version', 'node'],
       read: () => [[{ version, node: process.version }, 1]]
     })
     metrics.gauge({
@@ -144,7 +143,6 @@ export class Metrics implements CallObserver, JobObserver, ItemObserver, Webhook
     metrics.gauge({
       name: 'nebula_store_up',
       help: '1 when the store works.',
-      labels: ['store'],
       read: () =>
         Object.entries(this.#now.stores).map(([store, works]) => [{ store }, Number(works)])
     })
@@ -155,7 +153,6 @@ export class Metrics implements CallObserver, JobObserver, ItemObserver, Webhook
     metrics.counter({
       name: 'nebula_http_requests_total',
       help: 'HTTP requests that have ended, by the class of their status.',
-      labels: ['expert', 'route', 'method', 'status'],
       read: () =>
         this.#routes().flatMap(([labels, { answers }]) =>
           answerClasses.flatMap((status, place): Sample[] => {
@@ -202,14 +199,12 @@ export class Metrics implements CallObserver, JobObserver, ItemObserver, Webhook
     metrics.gauge({
       name: 'nebula_expert_info',
       help: 'Always 1; the version that serves.',
-      labels: ['expert', 'version'],
       read: () =>
         this.#now.experts.map(({ name, version }) => [{ expert: name, version: version ?? '' }, 1])
     })
     metrics.gauge({
       name: 'nebula_expert_state',
       help: '1 for the state in which the expert is, 0 for the others.',
-      labels: ['expert', 'state'],
       read: () =>
         this.#now.experts.flatMap(({ name, state: now }) =>
           expertStates.map((state): Sample => [{ expert: name, state }, Number(state === now)])
@@ -224,7 +219,6 @@ export class Metrics implements CallObserver, JobObserver, ItemObserver, Webhook
     metrics.counter({
       name: 'nebula_expert_restarts_total',
       help: 'Starts after the first, those that failed included.',
-      labels: ['expert'],
       read: () => this.#now.experts.map(({ name, restarts }) => [{ expert: name }, restarts])
     })
     this.#gaugeOfExperts(
@@ -238,7 +232,6 @@ export class Metrics implements CallObserver, JobObserver, ItemObserver, Webhook
     metrics.counter({
       name: 'nebula_expert_cpu_seconds_total',
       help: 'CPU time of its processes, as far as it was seen by scrapes.',
-      labels: ['expert'],
       read: () =>
         this.#tallies().flatMap(([expert, { cpuSeconds }]): Sample[] =>
           cpuSeconds === null ? [] : [[{ expert }, cpuSeconds]]
@@ -251,7 +244,6 @@ export class Metrics implements CallObserver, JobObserver, ItemObserver, Webhook
     metrics.counter({
       name: 'nebula_calls_total',
       help: 'Calls of the expert that have ended, by how.',
-      labels: ['expert', 'outcome'],
       read: () =>
         this.#tallies().flatMap(([expert, { calls }]) => byKey({ expert }, 'outcome', calls))
     })
@@ -279,20 +271,17 @@ export class Metrics implements CallObserver, JobObserver, ItemObserver, Webhook
     metrics.counter({
       name: 'nebula_jobs_accepted_total',
       help: 'Jobs that this host has accepted.',
-      labels: ['expert'],
       read: () => this.#tallies().map(([expert, { jobsAccepted }]) => [{ expert }, jobsAccepted])
     })
     metrics.counter({
       name: 'nebula_jobs_ended_total',
       help: 'Accepted jobs whose end this host has written, by how they ended.',
-      labels: ['expert', 'status'],
       read: () =>
         this.#tallies().flatMap(([expert, { jobsEnded }]) => byKey({ expert }, 'status', jobsEnded))
     })
     metrics.counter({
       name: 'nebula_job_runs_lost_total',
       help: 'Runs of accepted jobs that were lost with their process.',
-      labels: ['expert'],
       read: () => this.#tallies().map(([expert, { jobRunsLost }]) => [{ expert }, jobRunsLost])
     })
     metrics.histogram({
@@ -303,13 +292,11 @@ export class Metrics implements CallObserver, JobObserver, ItemObserver, Webhook
     metrics.gauge({
       name: 'nebula_jobs_waiting',
       help: 'Accepted jobs in the line, for whichever host that shares it.',
-      labels: ['expert'],
       read: () => this.#standing(this.#now.jobs.waiting)
     })
     metrics.gauge({
       name: 'nebula_jobs_running',
       help: 'Accepted jobs that this host has taken out of the line.',
-      labels: ['expert'],
       read: () => this.#standing(this.#now.jobs.running)
     })
     metrics.gauge({
@@ -321,7 +308,6 @@ export class Metrics implements CallObserver, JobObserver, ItemObserver, Webhook
       metrics.gauge({
         name: `nebula_pipeline_items_${state}`,
         help: `Items of those pipelines that ${state === 'waiting' ? 'could run now' : 'run here'}.`,
-        labels: ['expert'],
         read: () => {
           const items = [...this.#now.pipelines.items]
           return this.#standing(new Map(items.map(([expert, counts]) => [expert, counts[state]])))
@@ -331,7 +317,6 @@ export class Metrics implements CallObserver, JobObserver, ItemObserver, Webhook
     metrics.counter({
       name: 'nebula_pipeline_items_ended_total',
       help: 'Items of pipelines whose end this host has written, by how they ended.',
-      labels: ['expert', 'state'],
       read: () =>
         this.#tallies().flatMap(([expert, { itemsEnded }]) =>
           byKey({ expert }, 'state', itemsEnded)
@@ -341,31 +326,23 @@ export class Metrics implements CallObserver, JobObserver, ItemObserver, Webhook
 
   #defineWebhooks(): void {
     const metrics = this.#exposition
-    const { count, bytes } = {
-      count: 'nebula_webhooks_waiting',
-      bytes: 'nebula_webhooks_waiting_bytes'
+    const waiting = (of: 'count' | 'bytes') => (): Sample[] => {
+      const now = this.#now.webhooks
+      return now === null ? [] : [[{}, now[of]]]
     }
-    const waiting = () => this.#now.webhooks
     metrics.gauge({
-      name: count,
+      name: 'nebula_webhooks_waiting',
       help: 'Webhooks that wait to be delivered.',
-      read: () => {
-        const now = waiting()
-        return now === null ? [] : [[{}, now.count]]
-      }
+      read: waiting('count')
     })
     metrics.gauge({
-      name: bytes,
+      name: 'nebula_webhooks_waiting_bytes',
       help: 'What the store keeps for them.',
-      read: () => {
-        const now = waiting()
-        return now === null ? [] : [[{}, now.bytes]]
-      }
+      read: waiting('bytes')
     })
     metrics.counter({
       name: 'nebula_webhook_tries_total',
       help: 'Tries to deliver a webhook.',
-      labels: ['outcome'],
       read: () => byKey({}, 'outcome', this.#webhookTries)
     })
     metrics.counter({
@@ -389,9 +366,9 @@ export class Metrics implements CallObserver, JobObserver, ItemObserver, Webhook
   }
 
   #gaugeOfExperts(name: string, help: string, of: (expert: ExpertReading) => number | null): void {
-    const labels = ['expert']
     this.#exposition.gauge({
-      ...{ name, help, labels },
+      name,
+      help,
       read: () =>
         this.#now.experts.flatMap((expert): Sample[] => {
           const value = of(expert)

@@ -16,7 +16,7 @@ export function followCall(expert: string, run: Run, observer: CallObserver): vo
   const { done } = run
   run.done = (outcome) => {
     const { begunAt } = run
-    if (begunAt === null) observer.callEnded(expert, outcomeOf(outcome), null, null)
+    if (begunAt === undefined) observer.callEnded(expert, outcomeOf(outcome), null, null)
     else {
       const ranMs = performance.now() - begunAt
       observer.callEnded(expert, outcomeOf(outcome), begunAt - askedAt, ranMs)

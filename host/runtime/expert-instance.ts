@@ -39,8 +39,8 @@ export interface Run {
   resends: number
   /** Where it was sent last. */
   holder?: ExpertInstance
-  /** When it began there, by `performance.now()`; null before. */
-  begunAt: number | null
+  /** When it began there, by `performance.now()`. */
+  begunAt?: number | undefined
   onStart?: (() => void) | undefined
   onLog?: ((line: RunLogLine) => void) | undefined
   onProgress?: ((fraction: number, note: string | null) => void) | undefined
