@@ -19,8 +19,9 @@ import { MemoryJobRecords } from './jobs/memory-job-records.ts'
 import { OutputFiles } from './jobs/output-files.ts'
 import { EventFeed } from './observe/event-feed.ts'
 import { createSilentLog, type Logger } from './observe/log.ts'
+import { Metrics } from './observe/metrics.ts'
 import { PipelineService } from './pipelines/pipeline-service.ts'
-import type { Expert } from './registry/expert.ts'
+import { type Expert, expertStates } from './registry/expert.ts'
 import { Registry } from './registry/registry.ts'
 import { makeRunFolder } from './registry/run-folder.ts'
 import { Watch } from './registry/watch.ts'
@@ -56,6 +57,8 @@ export async function createHost(options: {
   const log = options.log ?? createSilentLog()
   const releasers = new Releasers()
   try {
+    const version = hostVersion()
+    const metrics = new Metrics({ version, expertStates })
     const run = await makeRunFolder(config.dataDir)
     releasers.push(() => run.remove())
 
@@ -86,6 +89,7 @@ export async function createHost(options: {
       addresses: new WebhookAddresses(config.media.allowHosts),
       secrets: config.webhookSecrets,
       waitsMs: config.webhookWaitsMs,
+      observer: metrics,
       log
     })
     releasers.push(() => webhooks.close())
@@ -108,6 +112,7 @@ export async function createHost(options: {
       maxWaitMs: config.maxWaitMs,
       maxBacklog: config.maxBacklog,
       absentMs,
+      observer: metrics,
       log
     })
     releasers.push(() => jobs.close())
@@ -122,6 +127,7 @@ export async function createHost(options: {
         get: (name) => registry.get(name)
       },
       runsOthers: config.runPipeline,
+      observer: metrics,
       log
     })
     releasers.push(() => pipelines.close())
@@ -136,14 +142,20 @@ export async function createHost(options: {
       runDir: run.path,
       prepareRoutes: async (expert, contract) => {
         const own = log.child({ expert: expert.name })
-        const app = await buildExpertApp({ expert, contract, jobs, config, log: own, uploadDir })
+        const tallies = metrics.routesFor(expert.name)
+        const app = await buildExpertApp({
+          ...{ expert, contract, jobs, config, log: own, uploadDir, tallies }
+        })
         return () => {
           void apps.get(expert)?.close()
           apps.set(expert, app)
+          metrics.useRoutes(expert.name, tallies)
         }
       },
       answer: (expert, what, args) => answerExpert(questions, expert, what, args),
+      calls: metrics,
       onState: (expert) => {
+        if (expert.state === 'STOPPED') metrics.forget(expert.name)
         events.publish('expert', viewExpert(expert))
         jobs.pump(expert)
         pipelines.pump(expert)
@@ -167,9 +179,10 @@ export async function createHost(options: {
       pipelines,
       webhooks,
       events,
+      metrics,
       log,
       front,
-      version: hostVersion()
+      version
     })
     releasers.push(() => {
       // A client that reads its answer slowly, or not at all, does not keep the host.

@@ -95,6 +95,9 @@ function findProblems(house: House): string[] {
       } else {
         const problem = problemOfPackage(house, workspace, isTest, specifier)
         if (problem !== null) say(problem)
+        if (specifier === 'prom-client' && !path.startsWith('host/observe/')) {
+          say('imports prom-client: rooms tell observers what happens')
+        }
       }
     }
   }
@@ -196,6 +199,7 @@ t.test('a wrong import is found', async (t) => {
       "import { log } from '../observe/log.ts'",
       /new-room comes before/
     ],
+    ['host/jobs/planted.ts', "import { Counter } from 'prom-client'", /tell observers/],
     ['host/jobs/planted.ts', "import fs from 'fs'", /without node:/],
     ['host/jobs/planted.ts', "import './job'", /without \.ts/],
     ['host/jobs/utils.ts', '', /'utils', which says nothing/],

@@ -2,6 +2,8 @@ import type { RequestListener, Server } from 'node:http'
 import fastify, { type FastifyInstance } from 'fastify'
 import { hostError } from '../errors.ts'
 import type { Logger } from '../observe/log.ts'
+import type { RouteTally } from '../observe/request-tally.ts'
+import { countAtRoute } from './count-requests.ts'
 import type { HostedRequest } from './hosted-request.ts'
 import { bodyLimitError } from './limits.ts'
 import { requestIdOf } from './request-id.ts'
@@ -11,6 +13,8 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /** The path as the expert declared it, where the router needs another spelling. */
     declaredPath?: string
+    /** Where its requests are counted, by method. */
+    tallies?: Map<string, RouteTally>
   }
 }
 
@@ -49,6 +53,7 @@ export function bareInstance(
   )
   app.setErrorHandler((error, request, reply) => {
     reply.hijack()
+    countAtRoute(request)
     failRequest(
       { response: reply.raw, id: request.id, log },
       bodyLimitError(error, request.routeOptions.bodyLimit ?? bodyLimit) ?? error

@@ -2,6 +2,7 @@ import type { ServerResponse } from 'node:http'
 import swagger from '@fastify/swagger'
 import type { FastifyInstance } from 'fastify'
 import { bareInstance } from './bare-instance.ts'
+import { countRequests } from './count-requests.ts'
 import { sharedSchemas } from './documented-schemas.ts'
 import type { HostedRequest } from './hosted-request.ts'
 import { missOf, routed } from './missed-path.ts'
@@ -29,6 +30,7 @@ export async function buildExpertApp(context: ExpertRouteContext): Promise<Exper
   app.addHook('onRoute', (route) => {
     const declared = route.config?.declaredPath ?? route.url
     for (const method of [route.method].flat()) table.add(method, declared)
+    countRequests(route, context.tallies)
   })
   await app.register(swagger, {
     openapi: {

@@ -16,6 +16,7 @@ const HOST_PATHS = new Set([
   'jobs',
   'log-level',
   'health',
+  'metrics',
   'events',
   'manage',
   'movies',
@@ -26,6 +27,8 @@ const HOST_PATHS = new Set([
 /** Paths that every expert has: at the root without a default expert they get a hint. */
 const EXPERT_PATHS = new Set(['predict', 'status', 'cfg', 'set', 'tasks', 'redoc'])
 const EXPERTS = '/experts/'
+/** What those who watch over the host ask for, also while it stops. */
+const WATCHED = /^\/(health\/|metrics$)/
 
 /**
  * Hands each request to the application it is for, in front of all routing: an expert's own, by its
@@ -44,7 +47,7 @@ export class Front {
 
   handle(request: HostedRequest, response: ServerResponse, host: Handler): void {
     const url = request.url as string
-    if (this.isStopping && !url.startsWith('/health/')) {
+    if (this.isStopping && !WATCHED.test(url)) {
       response.setHeader('connection', 'close')
       sendError(response, requestIdOf(request), hostError('HOST_STOPPING', []))
       return

@@ -5,6 +5,7 @@ import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
 import type { FastifyInstance } from 'fastify'
 import { bareInstance } from './bare-instance.ts'
+import { countRequests, followRequest } from './count-requests.ts'
 import { sharedSchemas } from './documented-schemas.ts'
 import type { HostedRequest } from './hosted-request.ts'
 import { missOf, routed } from './missed-path.ts'
@@ -18,6 +19,7 @@ import { hostDocumentRoutes } from './routes/host-document-routes.ts'
 import { jobRoutes } from './routes/job-routes.ts'
 import { logLevelRoutes } from './routes/log-level-routes.ts'
 import { manageRoutes } from './routes/manage-routes.ts'
+import { metricsRoutes } from './routes/metrics-routes.ts'
 import { pipelineRoutes } from './routes/pipeline-routes.ts'
 import { webhookRoutes } from './routes/webhook-routes.ts'
 
@@ -25,16 +27,18 @@ const require = createRequire(import.meta.url)
 
 /** The host's own routes, and the server in which every request first meets the front. */
 export async function buildHostApp(context: HostRouteContext): Promise<FastifyInstance> {
-  const { config, front, version } = context
+  const { config, front, metrics, version } = context
   const table = new RouteTable()
   const app = bareInstance(config.maxBodyBytes, context.log, (handler) => {
     const own = routed(table, handler)
-    return createServer((request, response) =>
+    return createServer((request, response) => {
+      followRequest(request, response, metrics.requests)
       front.handle(request as HostedRequest, response, own)
-    )
+    })
   })
   app.addHook('onRoute', (route) => {
     for (const method of [route.method].flat()) table.add(method, route.url)
+    countRequests(route, metrics.hostRoutes)
   })
   await app.register(swagger, {
     openapi: {
@@ -56,6 +60,7 @@ export async function buildHostApp(context: HostRouteContext): Promise<FastifyIn
 
   expertsRoutes(app, context)
   healthRoutes(app, context)
+  metricsRoutes(app, context)
   logLevelRoutes(app, context)
   jobRoutes(app, { jobs: context.jobs, expert: null })
   manageRoutes(app, context)

@@ -4,6 +4,8 @@ import type { JobService } from '../jobs/job-service.ts'
 import type { JobStore } from '../jobs/job-stores.ts'
 import type { EventFeed } from '../observe/event-feed.ts'
 import type { Logger } from '../observe/log.ts'
+import type { Metrics } from '../observe/metrics.ts'
+import type { RouteTallies } from '../observe/request-tally.ts'
 import type { PipelineService } from '../pipelines/pipeline-service.ts'
 import type { Expert } from '../registry/expert.ts'
 import type { ExpertContract } from '../registry/expert-contract.ts'
@@ -20,6 +22,8 @@ export interface ExpertRouteContext {
   log: Logger
   /** Uploads are kept under it until their job ends. */
   uploadDir: string
+  /** Where its requests are counted. */
+  tallies: RouteTallies
 }
 
 /** What the host's own routes stand on. */
@@ -32,6 +36,7 @@ export interface HostRouteContext {
   pipelines: PipelineService
   webhooks: WebhookSender
   events: EventFeed
+  metrics: Metrics
   log: Logger
   front: Front
   version: string

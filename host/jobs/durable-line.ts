@@ -1,12 +1,13 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { type HostError, hostError } from '../errors.ts'
 import type { Logger } from '../observe/log.ts'
+import type { JobObserver } from '../observe/observers.ts'
 import type { Expert } from '../registry/expert.ts'
 import type { WireError } from '../runtime/messages.ts'
 import { wireError } from '../runtime/wire-error.ts'
 import { type Claim, type Dispatch, LEASE_MS } from './dispatch.ts'
 import { ExpertRoom, SHORT_RUN_MS } from './expert-room.ts'
-import { failure, type Job, type JobEnd } from './job.ts'
+import { failure, type Job, type JobEnd, statusOf } from './job.ts'
 import type { JobExchange } from './job-exchange.ts'
 import type { JobJournal } from './job-journal.ts'
 import { beginWork, isTakenBack, type Work, type WorkOutcome } from './work.ts'
@@ -33,6 +34,7 @@ export interface DurableLineOptions {
   endOf: (job: Job, outcome: WorkOutcome) => Promise<JobEnd>
   /** A job has ended, however it did. */
   onEnd: (job: Job) => void
+  observer: JobObserver | null
   log: Logger
 }
 
@@ -90,6 +92,15 @@ export class DurableLine {
       this.#claiming.delete(name)
       if (again) this.pump(expert)
     })
+  }
+
+  /** How many jobs are claimed here, by expert. */
+  get claimed(): Map<string, number> {
+    const counts = new Map<string, number>()
+    for (const { claim } of this.#held.values()) {
+      counts.set(claim.expert, (counts.get(claim.expert) ?? 0) + 1)
+    }
+    return counts
   }
 
   /** Ends a job's run for `error`; false when it does not run here. */
@@ -184,6 +195,7 @@ export class DurableLine {
       await this.#putBack(job, claim, countedBefore)
       return
     }
+    if (again) this.#options.observer?.jobRunLost(job.expert)
     if (again && job.attempts < job.maxAttempts) {
       log.warn({ expert: job.expert, job_id: job.id, attempts: job.attempts }, unfinished.message)
       await this.#tryLater(job, claim)
@@ -251,13 +263,14 @@ export class DurableLine {
 
   /** Writes an end, however long the store takes for it: until then the claim holds its place. */
   async #end(job: Job, claim: Claim, wanted: JobEnd): Promise<void> {
-    const { journal, dispatch, exchange, log, onEnd } = this.#options
+    const { journal, dispatch, exchange, observer, log, onEnd } = this.#options
     const began = performance.now()
     let end = wanted
     for (let tries = 1; ; tries++) {
       try {
         const isTaken = await journal.close(job.id, end, claim.token)
-        if (!isTaken) log.debug({ job_id: job.id }, 'a late end is not taken')
+        if (isTaken) observer?.jobEnded(job.expert, statusOf(end), Date.now() - job.createdAt)
+        else log.debug({ job_id: job.id }, 'a late end is not taken')
         await dispatch.done(claim)
         onEnd(job)
         return

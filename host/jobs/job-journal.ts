@@ -1,5 +1,5 @@
 import type { RunLogLine } from '../runtime/expert-instance.ts'
-import { isFinal, type Job, type JobEnd, type JobProgress } from './job.ts'
+import { isFinal, type Job, type JobEnd, type JobProgress, statusOf } from './job.ts'
 import type { JobExchange } from './job-exchange.ts'
 import type { JobFeeds, UnnumberedEvent } from './job-feeds.ts'
 import type { JobRecords } from './job-records.ts'
@@ -92,7 +92,7 @@ export class JobJournal {
   /** @returns false when the job has ended before: its first end stands */
   async close(id: string, end: JobEnd, token?: number): Promise<boolean> {
     const running = this.#running.get(id)
-    const status = end.ok ? 'succeeded' : end.code === 'HOST_CANCELED' ? 'canceled' : 'failed'
+    const status = statusOf(end)
     this.#exchange?.flush(id)
     // With the end, that is.
     if (running !== undefined) running.isWritten = true

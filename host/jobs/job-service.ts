@@ -1,6 +1,7 @@
 import { access } from 'node:fs/promises'
 import { type HostError, hostError } from '../errors.ts'
 import type { Logger } from '../observe/log.ts'
+import type { JobObserver } from '../observe/observers.ts'
 import type { Expert } from '../registry/expert.ts'
 import type { AnswerHead } from '../runtime/messages.ts'
 import { wireError } from '../runtime/wire-error.ts'
@@ -52,6 +53,8 @@ export interface JobServiceOptions {
   maxBacklog: number
   /** How long jobs wait for an expert that does not serve, milliseconds. */
   absentMs: number
+  /** Hears of accepted jobs. Default: nobody. */
+  observer?: JobObserver
   log: Logger
 }
 
@@ -113,6 +116,7 @@ export class JobService {
         return results.endOf(job.id, delivered)
       },
       onEnd: (job) => this.dropUpload(job.upload),
+      observer: options.observer ?? null,
       log
     })
     this.#sweeper = setInterval(() => void this.#sweep(), SWEEP_MS)
@@ -186,6 +190,7 @@ export class JobService {
       // Its place may have been claimed before there was a job, and given up.
       await dispatch.push(expert.name, job.id, place)
     }
+    this.#options.observer?.jobAccepted(expert.name)
     this.#line.pump(expert)
     return job.id
   }
@@ -247,6 +252,16 @@ export class JobService {
       .slice(-query.limit)
   }
 
+  /** Accepted jobs in line, of all hosts that share it, by expert. */
+  waiting(): Promise<Map<string, number>> {
+    return this.#options.dispatch.waiting()
+  }
+
+  /** Accepted jobs that this host has taken out of the line, by expert. */
+  get claimed(): Map<string, number> {
+    return this.#line.claimed
+  }
+
   async count(expert?: string): Promise<Record<JobStatus, number>> {
     const { volatile, durable } = this.#options
     const [waited, accepted] = await Promise.all([volatile.count(expert), durable.count(expert)])
@@ -265,6 +280,7 @@ export class JobService {
     const end = { ok: false, ...error } as const
     // Its end is written first: whatever its run still answers comes too late.
     if (!(await this.#waited.cancel(id, end)) && (await this.#durable.close(id, end))) {
+      this.#options.observer?.jobEnded(job.expert, 'canceled', Date.now() - job.createdAt)
       this.#line.cancel(id, error)
       await this.#options.dispatch.drop(id).catch((err) => {
         this.#options.log.error({ job_id: id, err }, 'a canceled job keeps its place for now')

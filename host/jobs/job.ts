@@ -12,6 +12,12 @@ import type { AnswerHead, CallKind, WireError } from '../runtime/messages.ts'
 export const jobStatuses = ['queued', 'running', 'succeeded', 'failed', 'canceled'] as const
 export type JobStatus = (typeof jobStatuses)[number]
 
+/** What a job is that has ended so. */
+export function statusOf(end: JobEnd): 'succeeded' | 'failed' | 'canceled' {
+  if (end.ok) return 'succeeded'
+  return end.code === 'HOST_CANCELED' ? 'canceled' : 'failed'
+}
+
 export function isFinal(status: JobStatus): boolean {
   return status === 'succeeded' || status === 'failed' || status === 'canceled'
 }

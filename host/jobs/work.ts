@@ -182,6 +182,7 @@ function makeRun(order: WorkOrder, kind: CallKind, body: string): Run {
     alone: order.alone === true,
     reruns: 0,
     resends: 0,
+    begunAt: undefined,
     onStart: order.onStart,
     onLog: order.onLog,
     onProgress: undefined,

@@ -8,7 +8,9 @@ import {
 } from '../documents/pipeline-store.ts'
 import type { StoredDocument } from '../documents/stored-document.ts'
 import type { ExpertRoom } from '../jobs/expert-room.ts'
+import type { PipelineReading } from '../observe/host-readings.ts'
 import type { Logger } from '../observe/log.ts'
+import type { ItemObserver } from '../observe/observers.ts'
 import type { Expert } from '../registry/expert.ts'
 import { wireError } from '../runtime/wire-error.ts'
 import { conclude, type TaskCounts } from './conclude.ts'
@@ -31,6 +33,7 @@ export interface PipelineRunOptions {
   onChange: (run: PipelineRun) => void
   /** It is not running any more, or not to be run here. */
   onEnd: (run: PipelineRun) => void
+  observer: ItemObserver
   log: Logger
 }
 
@@ -131,6 +134,16 @@ export class PipelineRun {
     return Object.fromEntries(
       [...this.#lines].map(([task, { counts }]) => [task, shown(counts) as ItemCounts])
     )
+  }
+
+  /** Adds its items to those of other pipelines, by expert. */
+  addItems(items: PipelineReading['items']): void {
+    for (const { step, counts, held } of this.#lines.values()) {
+      const name = this.#options.expertOf(step.expert)?.name ?? step.expert
+      const { waiting, running } = items.get(name) ?? { waiting: 0, running: 0 }
+      const ready = Math.max(0, counts.ready)
+      items.set(name, { waiting: waiting + ready, running: running + held.size })
+    }
   }
 
   /** Begins to work on it. */
@@ -299,6 +312,7 @@ export class PipelineRun {
     line.counts.running -= 1
     if (isTaken) {
       line.counts[state] += 1
+      if (state !== 'ready') this.#options.observer.itemEnded(held.expert, state)
       if (state === 'ready') this.#waitFor(line, change.notBefore)
       else this.#openNext(line, state)
     } else {

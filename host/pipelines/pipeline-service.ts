@@ -4,7 +4,9 @@ import type { ItemQuery, PipelineItem, PipelineQuery } from '../documents/pipeli
 import { type DocumentFields, isObject, type StoredDocument } from '../documents/stored-document.ts'
 import { hostError } from '../errors.ts'
 import { ExpertRoom } from '../jobs/expert-room.ts'
+import type { PipelineReading } from '../observe/host-readings.ts'
 import type { Logger } from '../observe/log.ts'
+import type { ItemObserver } from '../observe/observers.ts'
 import type { Expert } from '../registry/expert.ts'
 import type { TaskCounts } from './conclude.ts'
 import { moviesOfInputs } from './inputs.ts'
@@ -20,6 +22,7 @@ export interface PipelineServiceOptions {
   }
   /** `EXPERT_RUN_PIPELINE`: pipelines that other tools wrote are run too. */
   runsOthers: boolean
+  observer: ItemObserver
   log: Logger
 }
 
@@ -151,6 +154,13 @@ export class PipelineService {
     return canceled
   }
 
+  /** What this host works on, as far as it knows it. */
+  get underWay(): PipelineReading {
+    const items: PipelineReading['items'] = new Map()
+    for (const run of this.#runs.values()) run.addItems(items)
+    return { count: this.#runs.size, items }
+  }
+
   /** Calls `listener` for what happens to a pipeline, and with null when the host stops. @returns what ends that */
   follow(id: string, listener: (event: PipelineEvent | null) => void): () => void {
     return this.#feeds.listen(id, listener)
@@ -231,7 +241,7 @@ export class PipelineService {
   #attach(document: StoredDocument): void {
     const { _key: id } = document
     if (this.#runs.has(id) || this.#closing.signal.aborted) return
-    const { experts, log } = this.#options
+    const { experts, observer, log } = this.#options
     const { tasks, problems } = readPlan(document, this.#plansReadAgainst)
     if (problems.length > 0) {
       void this.#fail(document, problems)
@@ -260,6 +270,7 @@ export class PipelineService {
         })
       },
       onEnd: (ended) => void this.#end(ended),
+      observer,
       log
     })
     this.#runs.set(id, run)

@@ -1,5 +1,6 @@
 import type { MediaPolicy } from '@nebula-experts/sdk/hosting'
 import type { Logger } from '../observe/log.ts'
+import type { CallObserver } from '../observe/observers.ts'
 import type { Expert } from './expert.ts'
 import type { ExpertContract } from './expert-contract.ts'
 
@@ -22,6 +23,7 @@ export interface ExpertSurroundings {
   prepareRoutes: (expert: Expert, contract: ExpertContract) => Promise<() => void>
   /** Answers what an expert asks its host: arguments and answer are JSON. @throws HostError */
   answer: (expert: string, what: string, args: string) => Promise<string>
+  calls: CallObserver
   /** Told of every change of state. */
   onState: (expert: Expert) => void
 }

@@ -7,6 +7,7 @@ import type { ExpertInstance, LostRuns, Run } from '../runtime/expert-instance.t
 import type { WireError } from '../runtime/messages.ts'
 import { wireError } from '../runtime/wire-error.ts'
 import { FailureRecord } from './back-off.ts'
+import { followCall } from './call-outcome.ts'
 import type { Candidate } from './discover.ts'
 import type { ExpertContract } from './expert-contract.ts'
 import type { ExpertSurroundings } from './expert-surroundings.ts'
@@ -27,15 +28,17 @@ import type { PluginSource } from './plugin-source.ts'
  * DRAINING     what runs may end, then it is STOPPED
  * ```
  */
-export type ExpertState =
-  | 'WAITING'
-  | 'STOPPED'
-  | 'STARTING'
-  | 'FAILED'
-  | 'ACTIVE'
-  | 'RESTARTING'
-  | 'QUARANTINED'
-  | 'DRAINING'
+export const expertStates = [
+  'WAITING',
+  'STOPPED',
+  'STARTING',
+  'FAILED',
+  'ACTIVE',
+  'RESTARTING',
+  'QUARANTINED',
+  'DRAINING'
+] as const
+export type ExpertState = (typeof expertStates)[number]
 
 const MAX_QUEUE_SIZE = 256
 const DRAIN_TIMEOUT_MS = 30_000
@@ -115,6 +118,16 @@ export class Expert {
     return this.#current?.instances ?? []
   }
 
+  /** Every process it has, those that start, stand by or leave among them. */
+  get processes(): readonly ExpertInstance[] {
+    return [this.#current, this.#candidate].flatMap((generation) => generation?.processes ?? [])
+  }
+
+  /** Calls that run. */
+  get running(): number {
+    return this.instances.reduce((sum, { inFlight, waiting }) => sum + inFlight - waiting, 0)
+  }
+
   /** SHA-256 of the model that answers, as the expert names it; null when it names none, or does not serve. */
   get modelSha256(): string | null {
     return this.instances[0]?.mirror.modelSha256 ?? null
@@ -184,9 +197,10 @@ export class Expert {
    */
   submit(run: Run, options: { priority?: number; bounded?: boolean } = {}): void {
     const { refusal } = this
-    if (refusal !== null) throw refusal
+    if (refusal !== null) throw this.#rejected(refusal)
     const instance = this.#queue.size === 0 ? (this.#current?.roomiestFor(run) ?? null) : null
     if (instance?.hasFreeSlot !== true && options.bounded !== false) this.#mustHavePlace()
+    followCall(this.name, run, this.#around.calls)
     if (instance === null) this.#queue.push(run, options.priority)
     else instance.send(run)
   }
@@ -529,9 +543,13 @@ export class Expert {
   #mustHavePlace(): void {
     const most = this.maxQueueSize
     if (this.waiting < most) return
-    throw hostError('HOST_QUEUE_FULL', [this.name, most], {
-      extra: { retry_after: this.#secondsToDrain() }
-    })
+    const extra = { retry_after: this.#secondsToDrain() }
+    throw this.#rejected(hostError('HOST_QUEUE_FULL', [this.name, most], { extra }))
+  }
+
+  #rejected(error: HostError): HostError {
+    this.#around.calls.callRejected(this.name)
+    return error
   }
 
   #mustServe(): void {

@@ -105,6 +105,11 @@ export class Generation {
     return this.#instances
   }
 
+  /** All of them. */
+  get processes(): readonly ExpertInstance[] {
+    return [...this.#everyInstance, ...this.#leaving.keys()]
+  }
+
   get slots(): number {
     return this.#wanted * this.#concurrency
   }
@@ -116,8 +121,7 @@ export class Generation {
 
   get isBusy(): boolean {
     // One that is being replaced may still run what it was sent.
-    const all = [...this.#everyInstance, ...this.#leaving.keys()]
-    return all.some((instance) => instance.inFlight > 0)
+    return this.processes.some((instance) => instance.inFlight > 0)
   }
 
   /**
@@ -205,10 +209,11 @@ export class Generation {
   async end(why: string): Promise<void> {
     this.#stopSupervising(why)
     for (const instance of this.#starting) instance.kill(why)
-    const all = [...this.#everyInstance, ...this.#leaving.keys()]
     await Promise.all(
       // One whose run outlasted the drain may never come to its exit.
-      all.map((instance) => instance.stop(instance.inFlight > 0 ? BUSY_GRACE_MS : EXIT_GRACE_MS))
+      this.processes.map((instance) =>
+        instance.stop(instance.inFlight > 0 ? BUSY_GRACE_MS : EXIT_GRACE_MS)
+      )
     )
     await this.#copy?.remove()
   }
@@ -397,7 +402,7 @@ export class Generation {
   #lookAtMemory(): void {
     const most = this.settings.max_memory_mb
     if (most === undefined || this.settings.runtime === 'inline') return
-    for (const instance of [...this.#everyInstance, ...this.#leaving.keys()]) {
+    for (const instance of this.processes) {
       const used = memoryOf(instance.pid)
       if (used === null || used <= most * 1024 * 1024) continue
       const megabytes = Math.round(used / 1024 / 1024)

@@ -6,7 +6,10 @@ import { Expert } from './expert.ts'
 import type { ExpertSurroundings } from './expert-surroundings.ts'
 import { fingerprintOf } from './serving-copy.ts'
 
-type Around = Pick<ExpertSurroundings, 'log' | 'runDir' | 'prepareRoutes' | 'answer' | 'onState'>
+type Around = Pick<
+  ExpertSurroundings,
+  'log' | 'runDir' | 'prepareRoutes' | 'answer' | 'calls' | 'onState'
+>
 
 /** What the registry looks at to see whether an expert's package or settings changed. */
 interface Seen {

@@ -39,6 +39,8 @@ export interface Run {
   resends: number
   /** Where it was sent last. */
   holder?: ExpertInstance
+  /** When it began there, by `performance.now()`. */
+  begunAt?: number | undefined
   onStart?: (() => void) | undefined
   onLog?: ((line: RunLogLine) => void) | undefined
   onProgress?: ((fraction: number, note: string | null) => void) | undefined
@@ -369,6 +371,7 @@ export class ExpertInstance {
       this.#killLater(pending)
       return
     }
+    run.begunAt = pending.startedAt
     if (run.timeoutMs !== null) {
       const error = wireError('HOST_RUN_TIMEOUT', [run.timeoutMs])
       pending.timer = setTimeout(() => this.#stopRun(pending, error), run.timeoutMs)

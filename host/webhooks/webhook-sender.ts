@@ -2,6 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { signWebhook } from '@nebula-experts/sdk/hosting'
 import type { WebhookDelivery, WebhookIntake, WebhookOutbox } from '../jobs/webhook-outbox.ts'
 import type { Logger } from '../observe/log.ts'
+import type { WebhookObserver } from '../observe/observers.ts'
 import { postWebhook, type WebhookAnswer } from './post-webhook.ts'
 import type { WebhookAddresses } from './webhook-addresses.ts'
 import { webhookPayload } from './webhook-payload.ts'
@@ -15,6 +16,8 @@ export interface WebhookSenderOptions {
   waitsMs: readonly number[]
   /** How long one try may take, milliseconds. Default: 10 s. */
   timeoutMs?: number
+  /** Hears of every try. Default: nobody. */
+  observer?: WebhookObserver
   log: Logger
 }
 
@@ -163,7 +166,7 @@ export class WebhookSender implements WebhookIntake {
   }
 
   async #try(delivery: WebhookDelivery): Promise<void> {
-    const { outbox } = this.#options
+    const { outbox, observer } = this.#options
     const answer = await this.#post(delivery).catch((error: Error) => error)
     // It was cut off by the stop: the next host tries it again.
     if (this.#closed.signal.aborted && answer instanceof Error) return
@@ -172,8 +175,10 @@ export class WebhookSender implements WebhookIntake {
     if (status >= 200 && status <= 299) {
       this.#troubled.delete(delivery.origin)
       await outbox.delivered(delivery)
+      observer?.webhookTried('delivered')
       return
     }
+    observer?.webhookTried('failed')
     if (this.#troubled.size < TROUBLED_ORIGINS) this.#troubled.add(delivery.origin)
     const why = answer instanceof Error ? answer.message : said(status)
     const wait = status === 410 ? null : this.#waitOf(delivery)
@@ -215,8 +220,9 @@ export class WebhookSender implements WebhookIntake {
   }
 
   async #giveUp(delivery: WebhookDelivery, why: string): Promise<void> {
-    const { outbox, log } = this.#options
+    const { outbox, observer, log } = this.#options
     await outbox.giveUp(delivery, Date.now(), why)
+    observer?.webhookGivenUp()
     const { id, jobId, expert, event, origin, attempts } = delivery
     const fields = { webhook_id: id, job_id: jobId, expert, event, origin, attempts: attempts + 1 }
     log.warn(fields, `a webhook was given up: ${why}`)

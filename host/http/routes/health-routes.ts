@@ -1,9 +1,9 @@
 import type { FastifyInstance } from 'fastify'
 import { Type } from 'typebox'
 import { hostError } from '../../errors.ts'
-import type { Expert } from '../../registry/expert.ts'
 import { answers } from '../documented-schemas.ts'
 import { handle } from '../handle.ts'
+import { whyNotReady } from '../readiness.ts'
 import type { HostRouteContext } from '../route-context.ts'
 import { sendValue } from '../send.ts'
 
@@ -12,7 +12,7 @@ import { sendValue } from '../send.ts'
  * be run; 503 with the reasons until then.
  */
 export function healthRoutes(app: FastifyInstance, context: HostRouteContext): void {
-  const { registry, front, jobStore, documents } = context
+  const { registry, jobStore } = context
   app.get(
     '/health/live',
     {
@@ -43,27 +43,13 @@ export function healthRoutes(app: FastifyInstance, context: HostRouteContext): v
     },
     handle(({ response, query }) => {
       const asked = [query.expert].flat().at(-1)
-      const reasons: string[] = []
-      if (front.isStopping) reasons.push('the host is stopping')
-      for (const { failure } of [jobStore, documents]) {
-        if (failure !== null) reasons.push(failure.message)
+      const expert = asked === undefined ? undefined : registry.get(String(asked))
+      if (asked !== undefined && expert === undefined) {
+        throw hostError('HOST_EXPERT_UNKNOWN', [String(asked)])
       }
-      if (asked === undefined) {
-        if (!registry.firstRoundEnded) reasons.push('experts are still being started')
-        for (const expert of registry.all) if (expert.required) reasons.push(...whyNot(expert))
-      } else {
-        const expert = registry.get(String(asked))
-        if (expert === undefined) throw hostError('HOST_EXPERT_UNKNOWN', [String(asked)])
-        reasons.push(...whyNot(expert))
-      }
+      const reasons = whyNotReady(context, expert)
       const ready = reasons.length === 0
       sendValue(response, ready ? 200 : 503, { ready, reasons, jobs: jobStore.guarantee })
     })
   )
-}
-
-function whyNot(expert: Expert): string[] {
-  if (expert.state === 'ACTIVE') return []
-  const why = expert.reason === null ? '' : `: ${expert.reason}`
-  return [`${expert.name} is ${expert.state}${why}`]
 }
