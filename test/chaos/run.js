@@ -8,7 +8,8 @@ const scenarios = {
   'host-kills': () => import('./host-kills.js'),
   'pipeline-kills': () => import('./pipeline-kills.js'),
   'redis-kills': () => import('./redis-kills.js'),
-  'webhook-kills': () => import('./webhook-kills.js')
+  'webhook-kills': () => import('./webhook-kills.js'),
+  'power-loss': () => import('./power-loss.js')
 }
 
 const chosen = process.argv.length > 2 ? process.argv.slice(2) : Object.keys(scenarios)
