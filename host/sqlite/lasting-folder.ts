@@ -1,8 +1,6 @@
 import { mkdir, open } from 'node:fs/promises'
 import { dirname } from 'node:path'
-
-/** What the log says of a store whose folder was missing: where it was not to be, the wrong folder is looked at. */
-export const NEW_STORE = 'a new store begins: its folder was missing'
+import type { Logger } from '../observe/log.ts'
 
 /** Of a folder that may be used but not read, and of systems that cannot sync folders. */
 const CANNOT_SYNC = new Set(['EACCES', 'EPERM', 'EINVAL', 'EISDIR', 'ENOTSUP'])
@@ -23,6 +21,12 @@ export async function makeLastingFolder(path: string): Promise<boolean> {
     await sync(at)
   }
   return made !== undefined
+}
+
+/** The same for the folder of a store: where one begins that should be there, the host looks at the wrong place. */
+export async function makeStoreFolder(path: string, log: Logger): Promise<void> {
+  const isNew = await makeLastingFolder(path)
+  if (isNew) log.info({ path }, 'a new store begins: its folder was missing')
 }
 
 async function sync(path: string): Promise<void> {

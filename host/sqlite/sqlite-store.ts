@@ -229,7 +229,7 @@ export class SqliteStore {
     const unusable = new StoreError('other', message, { cause: error })
     this.#failure = unusable
     if (this.#opener !== null) this.#opener.reject(unusable)
-    else this.#log.fatal({ err: error, path: this.#path }, unusable.message)
+    else this.#log.fatal({ err: error, path: this.#path }, message)
     for (const call of this.#unanswered) call.reject(unusable)
     this.#sent.length = 0
     this.#waiting = []
