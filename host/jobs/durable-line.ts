@@ -197,7 +197,8 @@ export class DurableLine {
     }
     if (again) this.#options.observer?.jobRunLost(job.expert)
     if (again && job.attempts < job.maxAttempts) {
-      log.warn({ expert: job.expert, job_id: job.id, attempts: job.attempts }, unfinished.message)
+      const fields = { expert: job.expert, job_id: job.id, attempts: job.attempts }
+      log.warn(fields, `a job runs again later: ${unfinished.message}`)
       await this.#tryLater(job, claim)
       return
     }

@@ -74,7 +74,7 @@ export class JobResults {
       return outcome
     } catch (error) {
       const { message } = error as OutputFileError
-      this.#log.warn({ err: error }, message)
+      this.#log.warn({ err: error, job_id: job.id }, `an answer was not written: ${message}`)
       return job.isList === true
         ? { ...outcome, fileError: message }
         : { ...outcome, text: withError(text, message) }

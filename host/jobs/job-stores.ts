@@ -1,6 +1,6 @@
-import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Logger } from '../observe/log.ts'
+import { makeStoreFolder } from '../sqlite/lasting-folder.ts'
 import { StoreInUseError } from '../sqlite/store-error.ts'
 import type { Dispatch } from './dispatch.ts'
 import type { JobExchange } from './job-exchange.ts'
@@ -43,7 +43,7 @@ export interface JobStoreOptions {
 /** What `NEBULA_STORE` and `REDIS_URL` choose from: a driver is one line here, and one test of each contract suite. */
 export const jobStores = {
   sqlite: async ({ dir, maxBytes, retention, log }: JobStoreOptions): Promise<JobStore> => {
-    await mkdir(dir, { recursive: true })
+    await makeStoreFolder(dir, log)
     const limit = maxBytes === null ? {} : { maxBytes }
     try {
       const store = await openSqliteJobs({

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { existsSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
@@ -250,6 +251,9 @@ export class Generation {
     if (this.#ended !== null) throw new PluginError(this.#ended)
     const { around, name, listener } = this.#options
     const copy = this.#copy as ServingCopy
+    if (!existsSync(copy.folder)) {
+      throw new PluginError('its copy in the data folder is gone: start the host again')
+    }
     // Of this process alone: it is removed at its end, while others of the same files run on.
     const tmpDir = join(around.runDir, 'tmp', `${name}-${randomUUID()}`)
     const process = runtimes[this.settings.runtime ?? 'process'].start({

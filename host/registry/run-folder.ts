@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { mkdir, readdir, rm, stat, utimes, writeFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
+import { makeLastingFolder } from '../sqlite/lasting-folder.ts'
 
 const TOUCH_MS = 60_000
 /** A folder untouched for this long has no living host, whatever machine it ran on. */
@@ -19,6 +20,7 @@ export interface RunFolder {
 /** Makes the folder, and removes those of hosts that ended without being able to. */
 export async function makeRunFolder(dataDir: string): Promise<RunFolder> {
   const root = join(dataDir, 'run')
+  await makeLastingFolder(dataDir)
   await mkdir(root, { recursive: true })
   await removeStale(root)
   const name = `${hostname()}_${process.pid}_${randomBytes(4).toString('hex')}`

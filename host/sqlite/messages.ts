@@ -35,6 +35,8 @@ export type FromThread =
   | [type: 'ready']
   | [type: 'refused', why: StoreErrorKind | 'in use' | 'too new', message: string]
   | [type: 'note', level: 'warn' | 'error', message: string]
+  /** The last word: nothing more is done. */
+  | [type: 'lost', why: string]
   /** With the columns that the results need and that were not told before. */
   | [type: 'done', outcomes: Outcome[], columns: NamedColumns[]]
 

@@ -94,11 +94,11 @@ export class SqliteStore {
     const execArgv = ['--disable-warning=ExperimentalWarning']
     this.#worker = new Worker(ENTRY, { name: 'sqlite', workerData, execArgv })
     this.#worker.on('message', (message: FromThread) => this.#receive(message))
-    this.#worker.on('error', (error) => this.#fail(error))
+    this.#worker.on('error', (error) => this.#fail(threadFailed(error.message, error)))
     this.#gone = new Promise((resolve) => {
       this.#worker.once('exit', (code) => {
         if (!this.#closing || this.#unanswered.length > 0) {
-          this.#fail(new Error(`it ended with code ${code}`))
+          this.#fail(threadFailed(`it ended with code ${code}`))
         }
         resolve()
       })
@@ -135,7 +135,7 @@ export class SqliteStore {
    * @throws StoreError
    */
   run(...statements: Statement[]): Promise<StatementResult[]> {
-    if (this.#failure !== null) return Promise.reject(this.#unusable(this.#failure))
+    if (this.#failure !== null) return Promise.reject(this.#failure)
     if (this.#closing) {
       return Promise.reject(new StoreError('closed', `the store ${this.#path} is closed`))
     }
@@ -206,6 +206,9 @@ export class SqliteStore {
       case 'note':
         this.#log[message[1]]({ path: this.#path }, message[2])
         break
+      case 'lost':
+        this.#fail(new Error(message[1]))
+        break
       case 'done':
         for (const [sql, names] of message[2]) this.#columns[sql] = names
         this.#settle(message[1])
@@ -222,18 +225,14 @@ export class SqliteStore {
 
   #fail(error: Error): void {
     if (this.#failure !== null) return
-    this.#failure = error
-    const unusable = this.#unusable(error)
+    const message = `the store ${this.#path} cannot be used any more: ${error.message}`
+    const unusable = new StoreError('other', message, { cause: error })
+    this.#failure = unusable
     if (this.#opener !== null) this.#opener.reject(unusable)
-    else this.#log.fatal({ err: error, path: this.#path }, unusable.message)
+    else this.#log.fatal({ err: error, path: this.#path }, message)
     for (const call of this.#unanswered) call.reject(unusable)
     this.#sent.length = 0
     this.#waiting = []
-  }
-
-  #unusable(cause: Error): StoreError {
-    const message = `the store ${this.#path} cannot be used any more, its thread failed: ${cause.message}`
-    return new StoreError('other', message, { cause })
   }
 
   /** Flattens a call, so that nothing that the caller changes afterwards is seen, and finds how large it is. */
@@ -274,6 +273,10 @@ export class SqliteStore {
     const columns = this.#columns[sql] as string[]
     return { changes, rows: rows.map((values) => rowOf(columns, values)) }
   }
+}
+
+function threadFailed(why: string, cause?: Error): Error {
+  return new Error(`its thread failed: ${why}`, { cause })
 }
 
 function wrongParameter(index: number, what: string): StoreError {

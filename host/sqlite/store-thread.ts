@@ -1,6 +1,7 @@
 import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
 import { CallRunner } from './call-runner.ts'
 import type { Database } from './database.ts'
+import { FilePlace } from './file-place.ts'
 import {
   type EncodedCall,
   type FromThread,
@@ -22,8 +23,16 @@ function send(message: FromThread): void {
   port.postMessage(message)
 }
 
+/** How often a store that is asked nothing looks whether its file is still there, milliseconds. */
+const LOOK_MS = 1000
+
 function serve(database: Database): void {
   const runner = new CallRunner(database)
+  const place = new FilePlace(options.path)
+  const look = setInterval(() => {
+    if (!place.isKept()) lose(database)
+  }, LOOK_MS)
+  port.once('close', () => clearInterval(look))
   port.on('message', (message: ToThread) => {
     const calls: EncodedCall[] = []
     let size = 0
@@ -36,10 +45,25 @@ function serve(database: Database): void {
       const isFull = calls.length >= MAX_BATCH_CALLS || size >= MAX_BATCH_SIZE
       next = isFull ? undefined : receiveMessageOnPort(port)?.message
     }
-    if (calls.length > 0) send(['done', ...runner.run(calls)])
+    if (calls.length > 0) {
+      const done = runner.run(calls)
+      // Before it is said: what went into a file that has no name any more is kept nowhere.
+      if (!place.isKept()) {
+        lose(database)
+        return
+      }
+      send(['done', ...done])
+    }
     if (next === 'close') end(database)
   })
   send(['ready'])
+}
+
+/** Nothing is carried over, and the note stays: whatever is there now may be another's. */
+function lose(database: Database): void {
+  send(['lost', 'its file was removed or replaced while the host used it'])
+  database.close()
+  port.close()
 }
 
 function end(database: Database): void {

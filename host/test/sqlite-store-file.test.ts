@@ -7,6 +7,8 @@ import {
   openSync,
   readdirSync,
   readFileSync,
+  renameSync,
+  rmSync,
   statSync,
   truncateSync,
   writeFileSync,
@@ -16,6 +18,7 @@ import { hostname } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { text } from 'node:stream/consumers'
+import { fileURLToPath } from 'node:url'
 import { pino } from 'pino'
 import t, { type Test } from 'tap'
 
@@ -402,6 +405,60 @@ t.test('the file of a newer host is left as it is', async (t) => {
   t.match(error.message, /has version 3, .+ knows up to version 1\. Start the newer host, or give/)
   t.ok(readFileSync(path).equals(before))
   t.strictSame(readdirSync(dirname(path)), ['store.db'])
+})
+
+t.test('every commit is on disk before it is told: the settings in force', async (t) => {
+  const { store } = await open(t, join(t.testdir(), 'store.db'))
+  const ask = async (sql: string) => Object.values((await store.run({ sql }))[0]?.rows[0] ?? {})[0]
+  t.equal(await ask('PRAGMA synchronous'), 2, 'FULL')
+  t.equal(await ask('PRAGMA journal_mode'), 'wal')
+  t.equal(await ask('PRAGMA locking_mode'), 'exclusive')
+  t.equal(await ask('PRAGMA wal_autocheckpoint'), 4096)
+  // No other code opens a file of tables, with other settings.
+  const host = fileURLToPath(new URL('..', import.meta.url))
+  const sources = readdirSync(host, { recursive: true, encoding: 'utf8' }).filter(
+    (path) => path.endsWith('.ts') && !/(^|\/)(dist|test|node_modules)\//.test(path)
+  )
+  const opens = (words: RegExp) =>
+    sources.filter((path) => words.test(readFileSync(join(host, path), 'utf8')))
+  t.strictSame(opens(/DatabaseSync\(|node:sqlite'|photostructure/), ['sqlite/database.ts'])
+  t.strictSame(opens(/\bopenFile\(/).sort(), ['sqlite/database.ts', 'sqlite/open-database.ts'])
+})
+
+t.test('a file that is taken away while it is used takes nothing more', async (t) => {
+  const takes: Record<string, (path: string) => void> = {
+    'it is removed': (path) => rmSync(path),
+    'its folder is removed': (path) => rmSync(dirname(path), { recursive: true }),
+    'only its log is': (path) => rmSync(`${path}-wal`),
+    'another stands in its place': (path) => {
+      renameSync(path, `${path}.old`)
+      writeFileSync(path, 'of somebody else')
+    }
+  }
+  for (const [title, take] of Object.entries(takes)) {
+    for (const asks of [true, false]) {
+      await t.test(`${title}, and it is ${asks ? '' : 'not '}asked`, async (t) => {
+        const path = join(t.testdir(), 'store.db')
+        const { store, lines } = await open(t, path)
+        await store.run({ sql: "INSERT INTO item VALUES (1, 'kept')" })
+        take(path)
+        if (asks) {
+          const error = await store
+            .run({ sql: "INSERT INTO item VALUES (2, 'nowhere')" })
+            .catch((error) => error)
+          t.type(error, StoreError)
+          t.match(error.message, /its file was removed or replaced while the host used it$/)
+        } else while (store.failure === null) await new Promise((next) => setImmediate(next))
+        t.ok(store.failure?.message.startsWith(`the store ${path} cannot be used any more: `))
+        await store.close()
+        t.match(lines, [{ level: 60, msg: store.failure?.message }])
+        t.equal(lines.length, 1)
+        if (existsSync(path) && title.startsWith('another')) {
+          t.equal(readFileSync(path, 'utf8'), 'of somebody else', 'it is left as it is')
+        }
+      })
+    }
+  }
 })
 
 t.test('a file that cannot be made is an error of its own', async (t) => {

@@ -10,7 +10,8 @@ const scenarios = {
   'redis-kills': () => import('./redis-kills.js'),
   'redis-away': () => import('./redis-away.js'),
   'shared-kills': () => import('./shared-kills.js'),
-  'webhook-kills': () => import('./webhook-kills.js')
+  'webhook-kills': () => import('./webhook-kills.js'),
+  'power-loss': () => import('./power-loss.js')
 }
 
 const chosen = process.argv.length > 2 ? process.argv.slice(2) : Object.keys(scenarios)

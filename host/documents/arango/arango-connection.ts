@@ -155,7 +155,7 @@ export class ArangoConnection {
     if (trouble.isMissing) this.#prepared = undefined
     if (!trouble.isOutage || this.#closing.signal.aborted) return error
     if (this.#outage?.error.message !== error.message) {
-      this.#log.warn({ url: this.#url }, error.message)
+      this.#log.warn({ url: this.#url }, `the document store is away: ${error.message}`)
     }
     this.#outage = { trouble, error }
     return error

@@ -1,6 +1,6 @@
-import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Logger } from '../../observe/log.ts'
+import { makeStoreFolder } from '../../sqlite/lasting-folder.ts'
 import { StoreInUseError } from '../../sqlite/store-error.ts'
 import type { DocumentStores } from '../document-stores.ts'
 import { SqliteChanges } from './sqlite-changes.ts'
@@ -27,7 +27,7 @@ export async function openSqliteStores({
   log,
   now
 }: SqliteStoresOptions): Promise<DocumentStores> {
-  await mkdir(dir, { recursive: true })
+  await makeStoreFolder(dir, log)
   const documents = await open(join(dir, 'documents.sqlite'), log)
   const pipelines = await openPipelines(documents, now)
   return {

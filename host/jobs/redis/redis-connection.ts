@@ -277,7 +277,8 @@ export class RedisConnection {
     const isNews = this.#trouble === null || this.#error.message !== error.message
     this.#trouble = trouble
     this.#error = error
-    if (isNews && !this.#isClosed) this.#options.log.warn({ redis: this.url }, error.message)
+    if (!isNews || this.#isClosed) return
+    this.#options.log.warn({ redis: this.url }, `the job store is away: ${error.message}`)
   }
 
   #errorOf({ kind, why }: RedisTrouble): HostError {

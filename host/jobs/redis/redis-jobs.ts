@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto'
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { ConfigError } from '../../config/load-config.ts'
 import type { Logger } from '../../observe/log.ts'
+import { makeLastingFolder } from '../../sqlite/lasting-folder.ts'
 import type { Dispatch } from '../dispatch.ts'
 import type { JobExchange } from '../job-exchange.ts'
 import type { JobRecords, Retention } from '../job-records.ts'
@@ -90,7 +91,7 @@ export async function openRedisJobs(options: {
 /** The same whenever a host starts on this folder: the files in it are this host's. */
 async function nameOf(dir: string): Promise<string> {
   const path = join(dir, 'host-id')
-  await mkdir(dir, { recursive: true })
+  await makeLastingFolder(dir)
   const found = await readFile(path, 'utf8').catch(() => '')
   if (/^[0-9a-f-]{36}$/.test(found)) return found
   const name = randomUUID()
