@@ -53,7 +53,7 @@ export async function startJobs({ concurrency, redisUrl }) {
     durable: store.records,
     dispatch,
     exchange: store.exchange,
-    expertOf: () => expert,
+    experts: { all: [expert], get: () => expert },
     uploads: new KeptFiles(join(dir, 'uploads')),
     results: new JobResults({
       files: new KeptFiles(join(dir, 'results')),

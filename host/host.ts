@@ -22,6 +22,7 @@ import { createSilentLog, type Logger } from './observe/log.ts'
 import { Metrics } from './observe/metrics.ts'
 import { PipelineService } from './pipelines/pipeline-service.ts'
 import { type Expert, expertStates } from './registry/expert.ts'
+import type { Experts } from './registry/experts.ts'
 import { Registry } from './registry/registry.ts'
 import { makeRunFolder } from './registry/run-folder.ts'
 import { Watch } from './registry/watch.ts'
@@ -94,12 +95,18 @@ export async function createHost(options: {
     })
     releasers.push(() => webhooks.close())
     const outputs = new OutputFiles(config.outputRoot)
+    const experts: Experts = {
+      get all() {
+        return registry.all
+      },
+      get: (name) => registry.get(name)
+    }
     const jobs = new JobService({
       volatile: new MemoryJobRecords(retention),
       durable: store.records,
       dispatch: store.dispatch,
       exchange: store.exchange,
-      expertOf: (name) => registry.get(name),
+      experts,
       uploads: new KeptFiles(join(jobDir, 'uploads')),
       results: new JobResults({
         files: new KeptFiles(join(jobDir, 'results')),
@@ -116,16 +123,10 @@ export async function createHost(options: {
       log
     })
     releasers.push(() => jobs.close())
-    await jobs.resume()
 
     const pipelines = new PipelineService({
       documents,
-      experts: {
-        get all() {
-          return registry.all
-        },
-        get: (name) => registry.get(name)
-      },
+      experts,
       runsOthers: config.runPipeline,
       observer: metrics,
       log
@@ -161,6 +162,7 @@ export async function createHost(options: {
         pipelines.pump(expert)
       }
     })
+    await jobs.resume()
     await registry.find()
     if (listens) pipelines.resume()
 

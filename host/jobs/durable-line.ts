@@ -3,6 +3,8 @@ import { type HostError, hostError } from '../errors.ts'
 import type { Logger } from '../observe/log.ts'
 import type { JobObserver } from '../observe/observers.ts'
 import type { Expert } from '../registry/expert.ts'
+import type { Experts } from '../registry/experts.ts'
+import { misfitOf } from '../registry/misfit.ts'
 import type { WireError } from '../runtime/messages.ts'
 import { wireError } from '../runtime/wire-error.ts'
 import { type Claim, type Dispatch, LEASE_MS } from './dispatch.ts'
@@ -26,8 +28,7 @@ export interface DurableLineOptions {
   exchange: JobExchange | null
   /** Whether the uploaded files of that name are here. */
   hasUpload: (name: string) => Promise<boolean>
-  /** The expert of that name, if there is one. */
-  expertOf: (name: string) => Expert | undefined
+  experts: Experts
   /** How long jobs wait for an expert that does not serve, milliseconds. */
   absentMs: number
   /** Makes what the caller is given of what a run answered. */
@@ -46,6 +47,8 @@ const WRITE_AGAIN_MS = 500
 /** After so long a result that the store does not take is given up, milliseconds, and its job fails. */
 const GIVE_UP_MS = 30_000
 const SWEEP_MS = 1000
+/** What another host has to run is left to it for so long, milliseconds, each time that it comes here. */
+const ELSEWHERE_MS = 1000
 
 /**
  * Takes accepted jobs out of the line as their experts have room, and sees each to its end.
@@ -62,6 +65,8 @@ export class DurableLine {
   readonly #claiming = new Map<string, boolean>()
   /** Since when jobs wait for an expert that does not serve. */
   readonly #absentSince = new Map<string, number>()
+  /** The versions that other hosts were told of first. */
+  readonly #told = new Map<string, string | null>()
   readonly #ending = new Set<Promise<void>>()
   readonly #sweeper: NodeJS.Timeout
   readonly #closed = new AbortController()
@@ -84,6 +89,7 @@ export class DurableLine {
       return
     }
     if (!expert.isServing || this.#closed.signal.aborted) return
+    this.#tellVersion(expert)
     const limit = this.#room.of(expert)
     if (limit === 0) return
     this.#claiming.set(name, false)
@@ -181,6 +187,10 @@ export class DurableLine {
       await this.#end(job, claim, failure(hostError('HOST_JOB_ABANDONED', [seconds, why])))
       return
     }
+    if (await this.#isForAnother(expert, job)) {
+      await this.#putBack(job, claim, job.attempts, Date.now() + ELSEWHERE_MS)
+      return
+    }
     const countedBefore = job.attempts
     job.startedAt = null
     const outcome = held.canceled === null ? await this.#work(expert, job, held) : null
@@ -212,6 +222,15 @@ export class DurableLine {
       ? failure(hostError('HOST_JOB_LOST', [job.attempts, unfinished.message]))
       : await this.#options.endOf(job, outcome)
     await this.#end(job, claim, end)
+  }
+
+  /** Another version accepted it, this one does not take it, and a host that has that one is there. */
+  async #isForAnother(expert: Expert, { expertVersion, kind, bodies }: Job): Promise<boolean> {
+    const { exchange } = this.#options
+    const { contract, name } = expert
+    if (exchange === null || contract === null || expertVersion === expert.version) return false
+    if (bodies.every((body) => misfitOf(contract, kind, body) === null)) return false
+    return (await exchange.served([])).has(ofVersion(name, expertVersion))
   }
 
   /** Has the expert do it; null when it was canceled before it could be sent. */
@@ -246,10 +265,11 @@ export class DurableLine {
     return held.work.outcome
   }
 
-  async #putBack(job: Job, claim: Claim, attempts: number): Promise<void> {
+  async #putBack(job: Job, claim: Claim, attempts: number, notBefore = 0): Promise<void> {
+    const { priority } = job
     await Promise.all([
       this.#options.journal.waitsAgain(job, attempts, claim.token),
-      this.#options.dispatch.release(claim, { priority: job.priority, alone: claim.alone })
+      this.#options.dispatch.release(claim, { priority, alone: claim.alone, notBefore })
     ])
   }
 
@@ -296,12 +316,12 @@ export class DurableLine {
     try {
       if (Date.now() - this.#renewedAt > LEASE_MS / 3) await this.#renew()
       const waiting = await this.#options.dispatch.waiting()
-      const elsewhere = await this.#servedElsewhere([...waiting.keys()])
+      const elsewhere = await this.#tellServed()
       for (const name of this.#absentSince.keys()) {
         if (!waiting.has(name)) this.#absentSince.delete(name)
       }
       for (const name of waiting.keys()) {
-        const expert = this.#options.expertOf(name)
+        const expert = this.#options.experts.get(name)
         const why = whyAbsent(name, expert)
         if (why === null) {
           this.#absentSince.delete(name)
@@ -321,11 +341,20 @@ export class DurableLine {
     }
   }
 
-  /** Tells other hosts which of these experts are served here. @returns those that any host serves */
-  async #servedElsewhere(names: string[]): Promise<Set<string>> {
-    const { exchange, expertOf } = this.#options
-    if (exchange === null || names.length === 0) return new Set()
-    return exchange.served(names.filter((name) => whyAbsent(name, expertOf(name)) === null))
+  /** Tells of a version before this host accepts jobs under it, if they can be told. */
+  #tellVersion({ name, version }: Expert): void {
+    if (this.#options.exchange === null || this.#told.get(name) === version) return
+    this.#told.set(name, version)
+    // The next sweep tells it again.
+    this.#tellServed().catch(() => {})
+  }
+
+  /** Tells other hosts what is served here. @returns what any host serves: experts, and their versions */
+  async #tellServed(): Promise<Set<string>> {
+    const { exchange, experts } = this.#options
+    if (exchange === null) return new Set()
+    const served = experts.all.filter((expert) => whyAbsent(expert.name, expert) === null)
+    return exchange.served(served.flatMap(({ name, version }) => [name, ofVersion(name, version)]))
   }
 
   async #renew(): Promise<void> {
@@ -355,6 +384,11 @@ export class DurableLine {
       await Promise.all(ending)
     }
   }
+}
+
+/** How hosts name a version of an expert to each other. */
+function ofVersion(name: string, version: string | null): string {
+  return `${name} ${version}`
 }
 
 /** Why jobs of an expert may wait in vain, or null when it serves or is about to. */

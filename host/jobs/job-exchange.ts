@@ -22,6 +22,6 @@ export interface JobExchange {
   follow(jobId: string, listener: (heard: HeardEvent) => void): Promise<() => void>
   /** Progress and log lines of a job that are kept, whichever host they are from. */
   kept(jobId: string): Promise<JobEvent[]>
-  /** Says which experts this host serves. @returns those that any host serves */
-  served(experts: string[]): Promise<Set<string>>
+  /** Says what this host serves, by any names that hosts agree on. @returns what any host serves, as of some 30 s */
+  served(names: string[]): Promise<Set<string>>
 }

@@ -3,6 +3,7 @@ import { type HostError, hostError } from '../errors.ts'
 import type { Logger } from '../observe/log.ts'
 import type { JobObserver } from '../observe/observers.ts'
 import type { Expert } from '../registry/expert.ts'
+import type { Experts } from '../registry/experts.ts'
 import type { AnswerHead } from '../runtime/messages.ts'
 import { wireError } from '../runtime/wire-error.ts'
 import type { Dispatch } from './dispatch.ts'
@@ -43,7 +44,7 @@ export interface JobServiceOptions {
   dispatch: Dispatch
   /** With other hosts that share the accepted jobs; null when there are none. */
   exchange?: JobExchange | null
-  expertOf: (name: string) => Expert | undefined
+  experts: Experts
   /** Uploaded files of accepted jobs. */
   uploads: KeptFiles
   results: JobResults
@@ -109,7 +110,7 @@ export class JobService {
       dispatch: options.dispatch,
       exchange,
       hasUpload: (name) => this.uploads.has(name),
-      expertOf: options.expertOf,
+      experts: options.experts,
       absentMs: options.absentMs,
       endOf: async (job, outcome) => {
         const delivered = await results.deliver(job, outcome)
@@ -308,7 +309,7 @@ export class JobService {
     if (job.upload !== null) {
       throw hostError('HOST_JOB_NOT_RETRIABLE', ['its uploaded files are gone'])
     }
-    const expert = this.#options.expertOf(job.expert)
+    const expert = this.#options.experts.get(job.expert)
     if (expert === undefined) throw hostError('HOST_EXPERT_UNKNOWN', [job.expert])
     const { kind, bodies, isList, priority, timeoutMs, maxAttempts, output, webhook } = job
     return this.submit({
@@ -405,7 +406,7 @@ export class JobService {
   /** What other hosts tell. */
   #hear(exchange: JobExchange): void {
     exchange.onWaiting = (name) => {
-      const expert = this.#options.expertOf(name)
+      const expert = this.#options.experts.get(name)
       if (expert !== undefined) this.#line.pump(expert)
     }
     exchange.onCanceled = (id) => {

@@ -8,6 +8,7 @@ import type { PipelineReading } from '../observe/host-readings.ts'
 import type { Logger } from '../observe/log.ts'
 import type { ItemObserver } from '../observe/observers.ts'
 import type { Expert } from '../registry/expert.ts'
+import type { Experts } from '../registry/experts.ts'
 import type { TaskCounts } from './conclude.ts'
 import { moviesOfInputs } from './inputs.ts'
 import { type PipelineEvent, PipelineFeeds } from './pipeline-feeds.ts'
@@ -16,10 +17,7 @@ import { type PlanExperts, type PlanProblem, type RunnableTask, readPlan } from 
 
 export interface PipelineServiceOptions {
   documents: DocumentStores
-  experts: {
-    readonly all: readonly Expert[]
-    get(name: string): Expert | undefined
-  }
+  experts: Experts
   /** `EXPERT_RUN_PIPELINE`: pipelines that other tools wrote are run too. */
   runsOthers: boolean
   observer: ItemObserver
