@@ -15,7 +15,7 @@ export async function readHost(context: HostRouteContext): Promise<HostReadings>
   const { registry, jobs, jobStore, documents, pipelines } = context
   const [waiting, webhooks] = await Promise.all([
     toldInTime(() => jobs.waiting()),
-    toldInTime(async () => (await jobStore.outbox?.waiting()) ?? null)
+    toldInTime(() => jobStore.outbox.waiting())
   ])
   // Of two that want one name, one is never addressed.
   const named = registry.all.filter((expert) => registry.get(expert.name) === expert)

@@ -1,12 +1,12 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 
-const PAGE_BYTES = 4096
-
 /** Resident memory of a process, bytes; null where the system does not tell. */
 export function memoryOf(pid: number): number | null {
   try {
-    const [, resident] = readFileSync(`/proc/${pid}/statm`, 'utf8').split(' ')
-    return Number(resident) * PAGE_BYTES
+    // Not `statm`: it counts pages, whose size differs from machine to machine.
+    const status = readFileSync(`/proc/${pid}/status`, 'utf8')
+    const kibibytes = /^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]
+    return kibibytes === undefined ? null : Number(kibibytes) * 1024
   } catch {
     return null
   }
