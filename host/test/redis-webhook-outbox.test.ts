@@ -10,7 +10,7 @@ import { webhookOutboxContract } from './webhook-outbox-contract.ts'
 
 const skip = skipWithout('redis-server')
 const retention = { keepMs: 60_000, maxFinished: 1000, maxFinishedBytes: 1e9 }
-if (skip) t.plan(0, { skip } as never)
+if (skip) t.test('on a Redis', { skip }, async () => {})
 else {
   const { url, client } = await startRedis(t)
   let stores = 0
