@@ -12,7 +12,8 @@ import {
   type WebhookState
 } from './webhook-outbox.ts'
 
-type Entry = WebhookDelivery & { bytes: number }
+/** `place` is by when it came, or what it replaced. */
+type Entry = WebhookDelivery & { bytes: number; place: number }
 
 /** The outbox of `MemoryJobRecords`, which puts in what it is given; it ends with the host. */
 export class MemoryWebhookOutbox implements WebhookOutbox {
@@ -26,6 +27,7 @@ export class MemoryWebhookOutbox implements WebhookOutbox {
   readonly #told = new WeakSet<Job>()
   readonly #now: () => number
   #bytes = 0
+  #places = 0
 
   constructor(now: () => number = Date.now) {
     this.#now = now
@@ -73,7 +75,8 @@ export class MemoryWebhookOutbox implements WebhookOutbox {
   async tryLater({ id }: WebhookNotice, at: number, error: string): Promise<void> {
     const entry = this.#waiting.get(id)
     if (entry === undefined) return
-    entry.nextAt = at
+    // An older one may have come back meanwhile.
+    entry.nextAt = this.#isFirst(entry) ? at : null
     entry.attempts += 1
     entry.error = error
   }
@@ -91,17 +94,22 @@ export class MemoryWebhookOutbox implements WebhookOutbox {
     const waiting = this.#waiting.get(id)
     if (waiting !== undefined) {
       waiting.attempts = 0
-      const isFirst = this.#lines.get(waiting.jobId)?.[0] === waiting
-      if (isFirst) waiting.nextAt = now
+      if (this.#isFirst(waiting)) waiting.nextAt = now
       return true
     }
     const failed = this.#failed.get(id)
     if (failed === undefined) return false
     this.#failed.delete(id)
-    const entry: Entry = { ...failed, state: 'waiting', attempts: 0, nextAt: now }
+    const entry: Entry = { ...failed, state: 'waiting', attempts: 0, nextAt: null }
     this.#waiting.set(id, entry)
     this.#bytes += entry.bytes
-    this.#lines.set(entry.jobId, [entry, ...(this.#lines.get(entry.jobId) ?? [])])
+    const line = [...(this.#lines.get(entry.jobId) ?? []), entry]
+    line.sort((a, b) => a.place - b.place)
+    this.#lines.set(entry.jobId, line)
+    if (this.#isFirst(entry)) {
+      entry.nextAt = now
+      for (const later of line.slice(1)) later.nextAt = null
+    }
     return true
   }
 
@@ -133,6 +141,10 @@ export class MemoryWebhookOutbox implements WebhookOutbox {
     }
   }
 
+  #isFirst(entry: Entry): boolean {
+    return this.#lines.get(entry.jobId)?.[0] === entry
+  }
+
   #enter(job: Job, event: WebhookEvent): void {
     const { webhook } = job
     if (webhook === null || !webhook.events.includes(event)) return
@@ -144,6 +156,7 @@ export class MemoryWebhookOutbox implements WebhookOutbox {
       line.push(entry)
       if (line.length > 1) entry.nextAt = null
     } else {
+      entry.place = replaced.place
       entry.nextAt = replaced.nextAt
       entry.attempts = replaced.attempts
       entry.error = replaced.error
@@ -193,6 +206,7 @@ export class MemoryWebhookOutbox implements WebhookOutbox {
       error: null,
       job: told,
       leftOut,
+      place: this.#places++,
       bytes: 500 + (leftOut === null ? bytes : 0)
     }
   }
@@ -211,6 +225,6 @@ export class MemoryWebhookOutbox implements WebhookOutbox {
 }
 
 function noticeOf(entry: Entry): WebhookNotice {
-  const { job: _job, leftOut: _leftOut, bytes: _bytes, ...notice } = entry
+  const { job: _job, leftOut: _leftOut, bytes: _bytes, place: _place, ...notice } = entry
   return notice.state === 'failed' ? { ...notice, nextAt: null } : notice
 }

@@ -119,6 +119,10 @@ const PROMOTE = `UPDATE webhooks SET next_at = ?
   WHERE next_at = ${BEHIND} AND state = 'waiting'
     AND num = (SELECT min(num) FROM webhooks WHERE job = ? AND state = 'waiting')`
 
+/** A time, or that of what stands behind an older one of its job. */
+const UNLESS_BEHIND = `CASE WHEN EXISTS (SELECT 1 FROM webhooks AS other WHERE other.job = webhooks.job
+  AND other.state = 'waiting' AND other.num < webhooks.num) THEN ${BEHIND} ELSE ? END`
+
 /** The outbox in the file of the jobs; `WEBHOOKS_MIGRATION` fills it. */
 export class SqliteWebhookOutbox implements WebhookOutbox {
   onNotice: () => void = () => {}
@@ -177,8 +181,9 @@ export class SqliteWebhookOutbox implements WebhookOutbox {
   }
 
   async tryLater({ id }: WebhookNotice, at: number, error: string): Promise<void> {
+    // An older one may have come back meanwhile.
     await this.#insist({
-      sql: `UPDATE webhooks SET next_at = ?, attempts = attempts + 1, error = ?
+      sql: `UPDATE webhooks SET next_at = ${UNLESS_BEHIND}, attempts = attempts + 1, error = ?
             WHERE id = ? AND state = 'waiting'`,
       params: [Math.round(at), error, id]
     })
@@ -197,13 +202,19 @@ export class SqliteWebhookOutbox implements WebhookOutbox {
 
   async retry(id: string, now: number): Promise<boolean> {
     if (id.includes('\0')) return false
-    const [changed] = await this.#run({
-      sql: `UPDATE webhooks SET state = 'waiting', attempts = 0,
-              next_at = CASE WHEN EXISTS (SELECT 1 FROM webhooks AS other WHERE other.job = webhooks.job
-                AND other.state = 'waiting' AND other.num < webhooks.num) THEN ${BEHIND} ELSE ? END
-            WHERE id = ?`,
-      params: [Math.round(now), id]
-    })
+    const [changed] = await this.#run(
+      {
+        sql: `UPDATE webhooks SET state = 'waiting', attempts = 0, next_at = ${UNLESS_BEHIND}
+              WHERE id = ?`,
+        params: [Math.round(now), id]
+      },
+      {
+        sql: `UPDATE webhooks SET next_at = ${BEHIND} WHERE state = 'waiting'
+              AND job = (SELECT job FROM webhooks WHERE id = ?)
+              AND num > (SELECT num FROM webhooks WHERE id = ?)`,
+        params: [id, id]
+      }
+    )
     return changed?.changes === 1
   }
 

@@ -51,6 +51,10 @@ export function webhookOutboxContract(
     }
     return { records, outbox, create, begin, progress, finish, claim, drain }
   }
+  const only = (all: WebhookDelivery[]) => {
+    if (all.length !== 1) throw new Error(`wanted one, got ${all.length}`)
+    return all[0] as WebhookDelivery
+  }
   const shown = (all: WebhookDelivery[]) => all.map(({ jobId, event }) => `${jobId} ${event}`)
 
   t.test(`${driver}: a job tells its start, its progress and its end, in order`, async (t) => {
@@ -233,6 +237,48 @@ export function webhookOutboxContract(
     await records.expire(Date.now())
     t.equal(await records.get('a'), undefined)
     t.strictSame(shown(await drain()), ['a start', 'a completed'])
+  })
+
+  t.test(`${driver}: what is tried again is told in the order in which it happened`, async (t) => {
+    const { outbox, create, begin, finish, claim, drain } = await prepare(t)
+    const giveUpBoth = async (id: string) => {
+      await create(id, { events: ['start', 'completed'] })
+      await begin(id)
+      await finish(id)
+      const given: WebhookDelivery[] = []
+      for (let n = 0; n < 2; n++) {
+        const [next] = await claim()
+        given.push(next as WebhookDelivery)
+        await outbox.giveUp(next as WebhookDelivery, Date.now(), 'why')
+      }
+      t.strictSame(shown(given), [`${id} start`, `${id} completed`])
+      return given as [WebhookDelivery, WebhookDelivery]
+    }
+    const retry = (one: WebhookDelivery) => outbox.retry(one.id, Date.now())
+    const later = Date.now() + 60_000
+
+    const [startOfA, endOfA] = await giveUpBoth('a')
+    await retry(startOfA)
+    await outbox.tryLater(only(await claim()), later, 'no')
+    await retry(endOfA)
+    t.strictSame(await claim(), [], 'the end waits as long as the start has to')
+    t.strictSame(shown(await claim({ now: later + 1000 })), ['a start'])
+    await outbox.delivered(startOfA)
+    t.strictSame(shown(await drain()), ['a completed'])
+
+    const [startOfB, endOfB] = await giveUpBoth('b')
+    await retry(endOfB)
+    await retry(startOfB)
+    t.strictSame(shown(await drain()), ['b start', 'b completed'])
+
+    const [startOfC, endOfC] = await giveUpBoth('c')
+    await retry(endOfC)
+    const underWay = only(await claim())
+    await retry(startOfC)
+    await outbox.tryLater(underWay, Date.now(), 'no')
+    t.strictSame(shown(await claim()), ['c start'], 'the older one, which came back meanwhile')
+    t.strictSame(shown(await drain()), ['c start', 'c completed'])
+    t.strictSame(await outbox.waiting(), { count: 0, bytes: 0 })
   })
 
   t.test(`${driver}: listings come in pages; what was given up can be tried again`, async (t) => {

@@ -71,7 +71,7 @@ export class RedisWebhookOutbox implements WebhookOutbox {
   }
 
   async tryLater({ id }: WebhookNotice, at: number, error: string): Promise<void> {
-    await this.#redis.call(TRY_LATER, [this.#toServer(at), id, error])
+    await this.#redis.call(TRY_LATER, [this.#toServer(Date.now()), this.#toServer(at), id, error])
   }
 
   async giveUp({ id }: WebhookNotice, now: number, error: string): Promise<void> {

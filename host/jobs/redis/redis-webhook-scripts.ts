@@ -41,6 +41,25 @@ local function let_go(id)
   call('HDEL', P .. 'hook:' .. id, 'holder')
 end
 
+-- Behind an older one of its job.
+local function stand_behind(id)
+  local origin = call('HGET', P .. 'hook:' .. id, 'origin')
+  call('HSET', P .. 'hook:' .. id, 'next', '')
+  call('ZREM', P .. 'hooks:due:' .. origin, id)
+  mark(origin)
+end
+
+-- The first of a job has its turn.
+local function promote(job, now)
+  local first = call('ZRANGE', P .. 'hooks:of:' .. job, 0, 0)[1]
+  if not first then return end
+  local next = call('HMGET', P .. 'hook:' .. first, 'next', 'origin')
+  if next[1] == '' then
+    call('HSET', P .. 'hook:' .. first, 'next', now)
+    be_due(first, next[2], now)
+  end
+end
+
 -- It waits no more; the next of its job has its turn.
 local function step_out(id, job, origin, bytes, now)
   let_go(id)
@@ -49,13 +68,7 @@ local function step_out(id, job, origin, bytes, now)
   call('ZREM', P .. 'hooks:due:' .. origin, id)
   call('DECRBY', P .. 'hooks:bytes', bytes)
   mark(origin)
-  local first = call('ZRANGE', P .. 'hooks:of:' .. job, 0, 0)[1]
-  if not first then return end
-  local next = call('HMGET', P .. 'hook:' .. first, 'next', 'origin')
-  if next[1] == '' then
-    call('HSET', P .. 'hook:' .. first, 'next', now)
-    be_due(first, next[2], now)
-  end
+  promote(job, now)
 end
 `
 
@@ -220,16 +233,21 @@ return 1`,
   { grows: false }
 )
 
-/** `at, id, why`: it is tried again then. */
+/** `now, at, id, why`: it is tried again then, or after an older one that came back meanwhile. */
 export const TRY_LATER = redisScript(
   `${OUTBOX}
-local id, name = ARGV[3], P .. 'hook:' .. ARGV[3]
-local row = call('HMGET', name, 'origin', 'state', 'next')
-if row[2] ~= 'waiting' or row[3] == '' then return 0 end
+local now, id, name = ARGV[2], ARGV[4], P .. 'hook:' .. ARGV[4]
+local row = call('HMGET', name, 'origin', 'state', 'job')
+if row[2] ~= 'waiting' then return 0 end
 let_go(id)
-call('HSET', name, 'next', ARGV[2], 'why', ARGV[4])
+call('HSET', name, 'next', ARGV[3], 'why', ARGV[5])
 call('HINCRBY', name, 'tries', 1)
-be_due(id, row[1], ARGV[2])
+if call('ZRANGE', P .. 'hooks:of:' .. row[3], 0, 0)[1] == id then
+  be_due(id, row[1], ARGV[3])
+else
+  stand_behind(id)
+  promote(row[3], now)
+end
 return 1`,
   { grows: false }
 )
@@ -265,16 +283,12 @@ if row[1] == 'failed' then
   call('HSET', name, 'state', 'waiting', 'next', '')
   call('ZADD', P .. 'hooks:waiting', place, id)
   call('INCRBY', P .. 'hooks:bytes', row[4])
-  local first = call('ZRANGE', of_job, 0, 0)[1]
+  local first = call('ZRANGE', of_job, 0, 0, 'WITHSCORES')
   call('ZADD', of_job, place, id)
-  if first then
-    -- One that is on its way is let through; another waits behind this older one again.
-    local ahead = call('HMGET', P .. 'hook:' .. first, 'origin', 'holder')
-    if ahead[2] then return 1 end
-    call('HSET', P .. 'hook:' .. first, 'next', '')
-    call('ZREM', P .. 'hooks:due:' .. ahead[1], first)
-    mark(ahead[1])
-  end
+  if first[1] and tonumber(first[2]) < tonumber(place) then return 1 end
+  -- One that is on its way keeps its turn until that has ended.
+  if first[1] and call('HEXISTS', P .. 'hook:' .. first[1], 'holder') == 1 then return 1 end
+  if first[1] then stand_behind(first[1]) end
 end
 if call('ZRANGE', of_job, 0, 0)[1] == id and not row[5] then
   call('HSET', name, 'next', now)
