@@ -12,6 +12,7 @@ const ROOT = fileURLToPath(new URL('../', import.meta.url))
 /** Rooms of the host: each may import itself and those before it. Of one line, none knows another. */
 const ROOMS = [
   ['errors', 'releasers', 'observe'],
+  ['lasting-folder'],
   ['config'],
   ['runtime', 'admission', 'sqlite'],
   ['registry'],

@@ -1,6 +1,6 @@
 import { join } from 'node:path'
+import { makeStoreFolder } from '../lasting-folder.ts'
 import type { Logger } from '../observe/log.ts'
-import { makeStoreFolder } from '../sqlite/lasting-folder.ts'
 import { StoreInUseError } from '../sqlite/store-error.ts'
 import type { Dispatch } from './dispatch.ts'
 import type { JobExchange } from './job-exchange.ts'

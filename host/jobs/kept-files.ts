@@ -1,5 +1,6 @@
 import { copyFile, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import { syncFolder } from '../lasting-folder.ts'
 
 /**
  * Files that belong to jobs, each job's under its id: they stay, whatever becomes of the host, until
@@ -29,10 +30,11 @@ export class KeptFiles {
     if (options.copy === true) await copyFile(source, target)
     else await rename(source, target)
     try {
-      if ((await stat(target)).isDirectory()) {
-        for (const file of await readdir(target)) await sync(join(target, file))
-      }
-      for (const path of [target, this.#root, dirname(this.#root)]) await sync(path)
+      const isFolder = (await stat(target)).isDirectory()
+      const files = isFolder ? await readdir(target) : ['']
+      for (const file of files) await syncFile(join(target, file))
+      const folders = [this.#root, dirname(this.#root)]
+      for (const path of isFolder ? [target, ...folders] : folders) await syncFolder(path)
     } catch (error) {
       await this.remove(jobId).catch(() => {})
       throw error
@@ -62,7 +64,7 @@ export class KeptFiles {
   }
 }
 
-async function sync(path: string): Promise<void> {
+async function syncFile(path: string): Promise<void> {
   const handle = await open(path, 'r')
   await handle.sync().finally(() => handle.close())
 }

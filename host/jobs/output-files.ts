@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { lstat, mkdir, open, realpath, rename, unlink } from 'node:fs/promises'
 import { basename, dirname, isAbsolute, join, relative, resolve, sep } from 'node:path'
+import { syncFolder } from '../lasting-folder.ts'
 import { parseAnswer } from './parse-answer.ts'
 
 /** A path that is not taken, or could not be written; the message is for the caller. */
@@ -93,12 +94,6 @@ async function mustBeInside(root: string, folder: string, name: string | null): 
   const [top, place] = await Promise.all([realpath(root), realpath(folder)])
   if (place === top || isUnder(top, place)) return
   throw new OutputFileError(`output_file '${shown(name ?? '')}' leads out of the output root`)
-}
-
-/** What is renamed is safe from a loss of power only once its folder is on disk. */
-async function syncFolder(path: string): Promise<void> {
-  const folder = await open(path, 'r')
-  await folder.sync().finally(() => folder.close())
 }
 
 function isUnder(root: string, path: string): boolean {

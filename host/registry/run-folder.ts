@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { mkdir, readdir, rm, stat, utimes, writeFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
-import { makeLastingFolder } from '../sqlite/lasting-folder.ts'
+import { makeLastingFolder } from '../lasting-folder.ts'
 
 const TOUCH_MS = 60_000
 /** A folder untouched for this long has no living host, whatever machine it ran on. */

@@ -1,5 +1,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
 import { skipWithout } from '@nebula-experts/sdk/testing'
 import t, { type Test } from 'tap'
 import { openRedisJobs } from '../dist/jobs/redis/redis-jobs.js'
@@ -117,19 +119,34 @@ t.test('a host that is killed and starts again has at once what it held', { skip
   const twin = await open(t, redis.url, { dir: `${dirs}/killed` })
   t.strictSame(await twin.dispatch.claim('ocr', 5), [], 'while it is there, it keeps it')
   t.strictSame(await twin.outbox.claim(told()), [])
-  await twin.close()
-
   killed.kill('SIGKILL')
   await once(killed, 'exit')
   const again = await open(t, redis.url, { dir: `${dirs}/killed` })
   const [found, ...more] = await again.dispatch.claim('ocr', 5)
-  t.match(found, { jobId: 'a' })
+  t.match(found, { jobId: 'a' }, 'though another has had its place meanwhile')
   t.strictSame(more, [], 'what the other host runs stays with it')
   t.strictSame(await other.dispatch.renew([second as never]), [])
   t.ok((found?.token as number) > first.token)
   t.match(await again.outbox.claim(told()), [{ jobId: 'a' }], 'and what it was telling')
   await again.records.patch('a', { attempts: 2 }, found?.token)
   t.equal(await other.records.patch('a', { attempts: 9 }, first.token), false)
+})
+
+t.test('a host whose folder is removed takes nothing more', { skip }, async (t) => {
+  const redis = await startRedis(t)
+  const dir = join(t.testdir(), 'jobs')
+  const jobs = await open(t, redis.url, { dir })
+  await jobs.records.create(newJob('a', Date.now()))
+  await rm(dir, { recursive: true })
+  await works(async () => {
+    if (jobs.failure === null) throw new Error('it has not been noticed')
+  })
+  t.match(jobs.failure, {
+    code: 'HOST_STORE_FAILED',
+    message: /the folder .* was removed under the/
+  })
+  await t.rejects(jobs.records.create(newJob('b', Date.now())), { code: 'HOST_STORE_FAILED' })
+  await t.rejects(jobs.dispatch.claim('ocr', 1), { code: 'HOST_STORE_FAILED' })
 })
 
 t.test('files of a host are for it alone, until it has been away for long', { skip }, async (t) => {

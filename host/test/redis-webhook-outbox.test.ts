@@ -129,6 +129,41 @@ else {
     t.strictSame(await b.outbox.waiting(), { count: 0, bytes: 0 })
   })
 
+  t.test('a host whose clock is set does not take what another one tries', async (t) => {
+    const { a, b, finish } = await openTwo(t)
+    await finish('job')
+    const start = only(await claim(a.outbox, { now: Date.now() }))
+    const now = Date.now.bind(Date)
+    t.teardown(() => {
+      Date.now = now
+    })
+    Date.now = () => now() + 60_000
+    t.strictSame(await claim(b.outbox, { now: Date.now() }), [])
+    Date.now = now
+    await a.outbox.delivered(start)
+    t.strictSame(shown(await claim(b.outbox, { now: Date.now() + 1 })), ['job completed'])
+  })
+
+  t.test('of what was given up ten thousand are kept', async (t) => {
+    const { a, prefix, finish } = await openTwo(t)
+    await finish('job', ['completed'])
+    await a.outbox.giveUp(only(await claim(a.outbox)), Date.now(), 'why')
+    const redis = client()
+    const [id] = await redis.zrange(`${prefix}hooks:failed`, 0, -1)
+    const copies = redis.pipeline()
+    for (let n = 1; n < 12_500; n++) {
+      copies.copy(`${prefix}hook:${id}`, `${prefix}hook:copy${n}`)
+      copies.zadd(`${prefix}hooks:failed`, n, `copy${n}`)
+      copies.zadd(`${prefix}hooks:given`, n, `copy${n}`)
+    }
+    await copies.exec()
+    await a.outbox.forgetFailed(100)
+    t.equal(await redis.zcard(`${prefix}hooks:failed`), 10_000)
+    t.equal(await redis.zcard(`${prefix}hooks:given`), 10_000)
+    t.equal((await redis.keys(`${prefix}hook:*`)).length, 10_000)
+    t.equal((await a.outbox.get(id as string))?.state, 'failed', 'the newest is among them')
+  })
+
   t.test('nothing is left of what was delivered', async (t) => {
     const { a, prefix, finish } = await openTwo(t)
     for (let n = 0; n < 3; n++) await finish(`job${n}`, ['start', 'progress', 'completed'])

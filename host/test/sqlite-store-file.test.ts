@@ -18,6 +18,7 @@ import { hostname } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { text } from 'node:stream/consumers'
+import { setTimeout as pause } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { pino } from 'pino'
 import t, { type Test } from 'tap'
@@ -448,7 +449,9 @@ t.test('a file that is taken away while it is used takes nothing more', async (t
             .catch((error) => error)
           t.type(error, StoreError)
           t.match(error.message, /its file was removed or replaced while the host used it$/)
-        } else while (store.failure === null) await new Promise((next) => setImmediate(next))
+        } else {
+          for (let waits = 0; store.failure === null && waits < 1000; waits++) await pause(10)
+        }
         t.ok(store.failure?.message.startsWith(`the store ${path} cannot be used any more: `))
         await store.close()
         t.match(lines, [{ level: 60, msg: store.failure?.message }])

@@ -24,6 +24,11 @@ const LONGEST_BACK_OFF_MS = 2000
 const LOOK_MS = 1000
 /** Between two proofs that the line on which the server tells something is not dead. */
 const PING_MS = 10_000
+/** By so much a clock differs from what it was when it was set, milliseconds. */
+const CLOCK_STEP_MS = 50
+/** How long a lost connection is not worth a word, milliseconds. */
+const LOST_MS = 1000
+const CLOSED = 'it is closed'
 const OLDEST = 7
 const ASKED = ['appendonly', 'appendfsync', 'save', 'maxmemory-policy', 'maxmemory'] as const
 
@@ -49,7 +54,10 @@ export class RedisConnection {
   #trouble: RedisTrouble | null = { kind: 'outage', why: 'there is no connection yet' }
   #error: HostError
   #guarantee = guaranteeOf({})
+  /** The server's clock, when this host's steady one began. */
+  #serverMs = performance.timeOrigin
   #aheadMs = 0
+  #lostTimer: NodeJS.Timeout | undefined
   #preparing: Promise<void> | null = null
   #wasThere = false
   #bornAs: string | null = null
@@ -117,12 +125,15 @@ export class RedisConnection {
 
   /** By how much the server's clock is ahead of this host's, milliseconds. */
   get aheadMs(): number {
+    const ahead = this.now() - Date.now()
+    // The same for times that are told one after the other, until a clock is set.
+    if (Math.abs(ahead - this.#aheadMs) > CLOCK_STEP_MS) this.#aheadMs = ahead
     return this.#aheadMs
   }
 
-  /** Epoch milliseconds by the server's clock, on which all hosts agree. */
+  /** Epoch milliseconds by the server's clock, on which all hosts agree, whatever is done to this host's. */
   now(): number {
-    return Date.now() + this.#aheadMs
+    return performance.now() + this.#serverMs
   }
 
   /** Does something once, as soon as the server can be used; resolves when that is done, or is still to come. */
@@ -152,16 +163,27 @@ export class RedisConnection {
     }
   }
 
-  /** Whether the host with the connection of that tag is there; one that may not ask takes it to be. */
-  async isThere(tag: string): Promise<boolean> {
+  /** Of the connections of these tags those that the server has no more; none when it may not say. */
+  async goneOf(tags: string[]): Promise<string[]> {
+    if (tags.length === 0) return []
     const clients = await this.#redis.client('LIST').catch(() => null)
-    return clients === null || String(clients).includes(` name=${nameOf(tag)} `)
+    if (clients === null) return []
+    return tags.filter((tag) => !String(clients).includes(` name=${nameOf(tag)} `))
+  }
+
+  /** Fails every call from now on: what this host needs beside the server is gone. */
+  giveUp(why: string): void {
+    if (this.#isClosed) return
+    this.#fails({ kind: 'outage', why })
+    this.#isClosed = true
+    this.#options.log.fatal({ redis: this.url }, `the job store cannot be used any more: ${why}`)
   }
 
   async close(): Promise<void> {
-    this.#isClosed = true
     for (const timer of this.#timers) clearInterval(timer)
-    this.#fails({ kind: 'outage', why: 'it is closed' })
+    clearTimeout(this.#lostTimer)
+    this.#fails({ kind: 'outage', why: CLOSED })
+    this.#isClosed = true
     await this.#preparing
     for (const redis of [this.#redis, this.subscriber]) redis.disconnect()
   }
@@ -218,8 +240,6 @@ export class RedisConnection {
       return
     }
     for (const { lua } of scripts) await redis.script('LOAD', lua)
-    const [seconds, micros] = await redis.time()
-    this.#aheadMs = Number(seconds) * 1000 + Number(micros) / 1000 - Date.now()
     const settings = await this.#settings()
     // Also proves that it takes writes.
     await this.#seeBirth()
@@ -230,14 +250,17 @@ export class RedisConnection {
     log[isWeak ? 'warn' : 'info'](fields, `jobs are kept in Redis: ${text}`)
     if (this.#wasThere) log.info({ redis: this.url }, 'the job store works again')
     this.#wasThere = true
+    clearTimeout(this.#lostTimer)
     this.#trouble = null
     const work = this.#whenFirstThere
     this.#whenFirstThere = async () => {}
     void work()
   }
 
-  /** Tells when the data is not that which was there before. */
+  /** Reads the server's clock, and tells when the data is not that which was there before. */
   async #seeBirth(): Promise<void> {
+    const [seconds, micros] = await this.#redis.time()
+    this.#serverMs = Number(seconds) * 1000 + Number(micros) / 1000 - performance.now()
     const name = `${this.prefix}born`
     await this.#redis.set(name, randomUUID(), 'NX')
     const bornAs = await this.#redis.get(name)
@@ -271,14 +294,19 @@ export class RedisConnection {
   }
 
   #fails(trouble: RedisTrouble): void {
-    if (this.#isClosed && this.#trouble?.why === 'it is closed') return
+    if (this.#isClosed) return
     if (this.#trouble !== null && trouble.why === LOST) return
     const error = this.#errorOf(trouble)
     const isNews = this.#trouble === null || this.#error.message !== error.message
     this.#trouble = trouble
     this.#error = error
-    if (!isNews || this.#isClosed) return
-    this.#options.log.warn({ redis: this.url }, `the job store is away: ${error.message}`)
+    if (!isNews || trouble.why === CLOSED) return
+    clearTimeout(this.#lostTimer)
+    const say = `the job store is away: ${error.message}`
+    const tell = () => this.#options.log.warn({ redis: this.url }, say)
+    // The next try to connect mostly knows why.
+    if (trouble.why === LOST) this.#lostTimer = setTimeout(tell, LOST_MS).unref()
+    else tell()
   }
 
   #errorOf({ kind, why }: RedisTrouble): HostError {

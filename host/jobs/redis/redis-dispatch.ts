@@ -4,7 +4,7 @@ import {
   CLAIM,
   DONE,
   DROP,
-  LAST_HOLDER,
+  HOLDERS,
   PUSH,
   RELEASE,
   RENEW,
@@ -38,13 +38,13 @@ export class RedisDispatch implements Dispatch {
    * Ends the claims that this host had before it was killed, sooner than their lease would. Those of one that is
    * there, since two were given the same folder, stay with it.
    *
-   * @returns the tag of the connection whose place was taken, or null
+   * @returns the tags of the connections whose place was taken
    */
-  async takePlace(): Promise<string | null> {
-    const before = await this.#redis.call<string>(LAST_HOLDER, [this.#hostId])
-    if (before !== '' && (await this.#redis.isThere(before))) return null
-    await this.#redis.call(TAKE_PLACE, [this.#now(), this.#hostId, this.#redis.tag, before])
-    return before === '' ? null : before
+  async takePlace(): Promise<string[]> {
+    const before = await this.#redis.call<string[]>(HOLDERS, [this.#hostId])
+    const gone = await this.#redis.goneOf(before)
+    await this.#redis.call(TAKE_PLACE, [this.#now(), this.#hostId, this.#redis.tag, ...gone])
+    return gone
   }
 
   async push(expert: string, jobId: string, place: Place): Promise<void> {

@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto'
-import { readFile, writeFile } from 'node:fs/promises'
+import { access, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { ConfigError } from '../../config/load-config.ts'
+import { makeStoreFolder } from '../../lasting-folder.ts'
 import type { Logger } from '../../observe/log.ts'
-import { makeLastingFolder } from '../../sqlite/lasting-folder.ts'
 import type { Dispatch } from '../dispatch.ts'
 import type { JobExchange } from '../job-exchange.ts'
 import type { JobRecords, Retention } from '../job-records.ts'
@@ -16,6 +16,10 @@ import { lineScripts } from './redis-line-scripts.ts'
 import { recordScripts } from './redis-record-scripts.ts'
 import { RedisWebhookOutbox } from './redis-webhook-outbox.ts'
 import { webhookScripts } from './redis-webhook-scripts.ts'
+
+const HOST_ID = 'host-id'
+/** Between two looks whether its folder is there, milliseconds. */
+const WATCH_MS = 1000
 
 /** Jobs, their line, their notices, and what hosts tell each other, on one Redis. */
 export interface RedisJobs {
@@ -49,7 +53,7 @@ export async function openRedisJobs(options: {
   timeoutMs?: number | undefined
 }): Promise<RedisJobs> {
   const { url, dir, retention, absentMs, log, now, prefix, timeoutMs } = options
-  const hostId = await nameOf(dir)
+  const hostId = await nameOf(dir, log)
   const scripts = [...lineScripts, ...recordScripts, ...webhookScripts, ...exchangeScripts]
   const { connection, refusal } = await RedisConnection.open({
     ...{ url, scripts, log, prefix, timeoutMs }
@@ -64,11 +68,17 @@ export async function openRedisJobs(options: {
   records.onNotice = () => outbox.onNotice()
   const dispatch = new RedisDispatch(connection, { hostId, absentMs, now })
   const takePlace = async () => {
-    const before = await dispatch.takePlace()
-    if (before !== null) await outbox.letGo(before)
+    for (const tag of await dispatch.takePlace()) await outbox.letGo(tag)
   }
   // Where it fails, what the host before held waits for the end of its lease.
   await connection.whenFirstThere(() => takePlace().catch(() => {}))
+  // Uploads and answered files are in it, and this host's name: without them it must not take any job.
+  const watching = setInterval(() => {
+    access(join(dir, HOST_ID)).catch(({ code }: NodeJS.ErrnoException) => {
+      if (code === 'ENOENT') connection.giveUp(`the folder ${dir} was removed under the host`)
+    })
+  }, WATCH_MS)
+  watching.unref()
   return {
     records,
     dispatch,
@@ -81,6 +91,7 @@ export async function openRedisJobs(options: {
       return connection.guarantee
     },
     close: async () => {
+      clearInterval(watching)
       exchange.close()
       if (connection.failure === null) await outbox.letGo().catch(() => {})
       await connection.close()
@@ -89,9 +100,9 @@ export async function openRedisJobs(options: {
 }
 
 /** The same whenever a host starts on this folder: the files in it are this host's. */
-async function nameOf(dir: string): Promise<string> {
-  const path = join(dir, 'host-id')
-  await makeLastingFolder(dir)
+async function nameOf(dir: string, log: Logger): Promise<string> {
+  const path = join(dir, HOST_ID)
+  await makeStoreFolder(dir, log)
   const found = await readFile(path, 'utf8').catch(() => '')
   if (/^[0-9a-f-]{36}$/.test(found)) return found
   const name = randomUUID()

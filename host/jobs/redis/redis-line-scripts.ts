@@ -1,6 +1,8 @@
 import { LEASE_MS } from '../dispatch.ts'
 import { redisScript } from './redis-script.ts'
 
+/** How long it is known which connection a host has had, milliseconds. */
+const HOLDERS_MS = 7 * 24 * 60 * 60 * 1000
 /** When no host has looked for so long, it is the server that was away, and nobody could renew. */
 const AWAY_MS = 5000
 /** How long claims then hold without being renewed: until every host has come back. */
@@ -198,19 +200,25 @@ return found`,
   { grows: false }
 )
 
-/** `host`: the connection that was its last, or ''. */
-export const LAST_HOLDER = redisScript(`return call('HGET', P .. 'holders', ARGV[2]) or ''`, {
+/** `host`: the connections that it has had. */
+export const HOLDERS = redisScript(`return call('SMEMBERS', P .. 'holders:' .. ARGV[2])`, {
   grows: false
 })
 
-/** `now, host, holder, before`: says which connection is the host's now, and ends the claims of the one before. */
+/** `now, host, holder, gone…`: says that the host has that connection, and ends the claims of those that are gone. */
 export const TAKE_PLACE = redisScript(
   `${LINE}
-local now, before = time_of(ARGV[2]), ARGV[5]
-call('HSET', P .. 'holders', ARGV[3], ARGV[4])
+local now, holders, is_gone = time_of(ARGV[2]), P .. 'holders:' .. ARGV[3], {}
+call('SADD', holders, ARGV[4])
+call('PEXPIRE', holders, ${HOLDERS_MS})
+for i = 5, #ARGV do
+  call('SREM', holders, ARGV[i])
+  is_gone[ARGV[i]] = true
+end
+if #ARGV == 4 then return 0 end
 for _, id in ipairs(call('ZRANGE', P .. 'held', 0, -1)) do
   local place = call('HMGET', P .. 'place:' .. id, 'holder', 'line', 'rank')
-  if place[1] == before then
+  if place[1] and is_gone[place[1]] then
     call('ZREM', P .. 'held', id)
     stand(id, place[2], place[3], 0, now)
   end
@@ -219,14 +227,4 @@ return 1`,
   { grows: false }
 )
 
-export const lineScripts = [
-  PUSH,
-  CLAIM,
-  RENEW,
-  DONE,
-  RELEASE,
-  DROP,
-  WAITING,
-  LAST_HOLDER,
-  TAKE_PLACE
-]
+export const lineScripts = [PUSH, CLAIM, RENEW, DONE, RELEASE, DROP, WAITING, HOLDERS, TAKE_PLACE]

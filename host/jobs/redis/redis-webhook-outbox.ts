@@ -12,6 +12,7 @@ import {
   CLAIM_NOTICES,
   DELIVERED,
   FORGET_FAILED,
+  FORGOTTEN_AT_ONCE,
   GIVE_UP,
   LET_GO,
   LIST_NOTICES,
@@ -105,7 +106,10 @@ export class RedisWebhookOutbox implements WebhookOutbox {
   }
 
   async forgetFailed(before: number): Promise<void> {
-    await this.#redis.call(FORGET_FAILED, [this.#toServer(before)])
+    for (;;) {
+      const gone: number = await this.#redis.call(FORGET_FAILED, [this.#toServer(before)])
+      if (gone < FORGOTTEN_AT_ONCE) return
+    }
   }
 
   /** What a connection holds, this one's by default, is for any host at once. */

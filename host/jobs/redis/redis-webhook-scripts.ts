@@ -11,6 +11,8 @@ export const NOTICE_FIELDS = [
 /** Of one origin no more are looked at in one claim, nor of more origins. */
 const LOOK = 16
 const LOOK_ORIGINS = 64
+/** Others have their turn between. */
+export const FORGOTTEN_AT_ONCE = 1000
 
 /**
  * The outbox. A notice is a hash, `hook:` its id, with a copy of its job; ids grow with time. `hooks:waiting` and
@@ -322,12 +324,12 @@ return { next[2] or '', call('ZCARD', P .. 'hooks:waiting'), tonumber(call('GET'
   { grows: false }
 )
 
-/** `before`: forgets what was given up by then, and the oldest of too many. */
+/** `before`: forgets what was given up by then, and the oldest of too many. Gives how many. */
 export const FORGET_FAILED = redisScript(
   `local given = P .. 'hooks:given'
-local gone = call('ZRANGEBYSCORE', given, '-inf', ARGV[2], 'LIMIT', 0, 1000)
-local over = math.min(1000, call('ZCARD', given) - ${MOST_FAILED})
-if #gone == 0 and over > 0 then gone = call('ZRANGE', given, 0, over - 1) end
+local gone = call('ZRANGEBYSCORE', given, '-inf', ARGV[2], 'LIMIT', 0, ${FORGOTTEN_AT_ONCE})
+local over = math.min(${FORGOTTEN_AT_ONCE}, call('ZCARD', given) - ${MOST_FAILED})
+if over > #gone then gone = call('ZRANGE', given, 0, over - 1) end
 for _, id in ipairs(gone) do
   call('ZREM', given, id)
   call('ZREM', P .. 'hooks:failed', id)

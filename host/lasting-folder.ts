@@ -1,6 +1,6 @@
 import { mkdir, open } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import type { Logger } from '../observe/log.ts'
+import type { Logger } from './observe/log.ts'
 
 /** Of a folder that may be used but not read, and of systems that cannot sync folders. */
 const CANNOT_SYNC = new Set(['EACCES', 'EPERM', 'EINVAL', 'EISDIR', 'ENOTSUP'])
@@ -15,10 +15,10 @@ export async function makeLastingFolder(path: string): Promise<boolean> {
   const made = await mkdir(path, { recursive: true })
   const top = dirname(made ?? path)
   let at = path
-  await sync(at)
+  await syncFolder(at)
   while (at !== top) {
     at = dirname(at)
-    await sync(at)
+    await syncFolder(at)
   }
   return made !== undefined
 }
@@ -29,7 +29,8 @@ export async function makeStoreFolder(path: string, log: Logger): Promise<void> 
   if (isNew) log.info({ path }, 'a new store begins: its folder was missing')
 }
 
-async function sync(path: string): Promise<void> {
+/** What was made, renamed or removed in a folder outlives a loss of power when this resolves, where folders can be synced. */
+export async function syncFolder(path: string): Promise<void> {
   try {
     const folder = await open(path, 'r')
     await folder.sync().finally(() => folder.close())
