@@ -28,7 +28,7 @@ import { makeRunFolder } from './registry/run-folder.ts'
 import { Watch } from './registry/watch.ts'
 import { Releasers } from './releasers.ts'
 import { WebhookAddresses } from './webhooks/webhook-addresses.ts'
-import { WebhookSender } from './webhooks/webhook-sender.ts'
+import { MOST_WAITING_BYTES, WebhookSender } from './webhooks/webhook-sender.ts'
 
 /** A host that listens; its experts may still be starting. */
 export interface Host {
@@ -90,6 +90,8 @@ export async function createHost(options: {
       addresses: new WebhookAddresses(config.media.allowHosts),
       secrets: config.webhookSecrets,
       waitsMs: config.webhookWaitsMs,
+      // Else what waits for a receiver that is gone takes the room of the jobs.
+      ...(maxBytes !== null && { maxWaitingBytes: Math.min(MOST_WAITING_BYTES, maxBytes / 4) }),
       observer: metrics,
       log
     })

@@ -72,8 +72,8 @@ export class MemoryWebhookOutbox implements WebhookOutbox {
     if (entry !== undefined) this.#leave(entry)
   }
 
-  async tryLater({ id }: WebhookNotice, at: number, error: string): Promise<void> {
-    const entry = this.#waiting.get(id)
+  async tryLater(notice: WebhookNotice, at: number, error: string): Promise<void> {
+    const entry = this.#inPlaceOf(notice)
     if (entry === undefined) return
     // An older one may have come back meanwhile.
     entry.nextAt = this.#isFirst(entry) ? at : null
@@ -81,13 +81,13 @@ export class MemoryWebhookOutbox implements WebhookOutbox {
     entry.error = error
   }
 
-  async giveUp({ id }: WebhookNotice, now: number, error: string): Promise<void> {
-    const entry = this.#waiting.get(id)
+  async giveUp(notice: WebhookNotice, now: number, error: string): Promise<void> {
+    const entry = this.#inPlaceOf(notice)
     if (entry === undefined) return
     this.#leave(entry)
     const attempts = entry.attempts + 1
     const failed = { ...entry, state: 'failed', attempts, error, nextAt: now } as const
-    this.#failed.set(id, failed)
+    this.#failed.set(entry.id, failed)
   }
 
   async retry(id: string, now: number): Promise<boolean> {
@@ -139,6 +139,12 @@ export class MemoryWebhookOutbox implements WebhookOutbox {
       if ((nextAt as number) > before && this.#failed.size <= MOST_FAILED) return
       this.#failed.delete(id)
     }
+  }
+
+  /** A notice that was tried, or the newer progress that took its place meanwhile. */
+  #inPlaceOf({ id, jobId, event }: WebhookNotice): Entry | undefined {
+    const line = event === 'progress' ? this.#lines.get(jobId) : undefined
+    return this.#waiting.get(id) ?? line?.find((other) => other.event === event)
   }
 
   #isFirst(entry: Entry): boolean {

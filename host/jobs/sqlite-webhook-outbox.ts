@@ -119,6 +119,9 @@ const PROMOTE = `UPDATE webhooks SET next_at = ?
   WHERE next_at = ${BEHIND} AND state = 'waiting'
     AND num = (SELECT min(num) FROM webhooks WHERE job = ? AND state = 'waiting')`
 
+/** A notice that was tried, or the newer progress that took its place meanwhile: `placeOf` it. */
+const IN_PLACE_OF = "state = 'waiting' AND (id = ? OR (job = ? AND event = ?))"
+
 /** A time, or that of what stands behind an older one of its job. */
 const UNLESS_BEHIND = `CASE WHEN EXISTS (SELECT 1 FROM webhooks AS other WHERE other.job = webhooks.job
   AND other.state = 'waiting' AND other.num < webhooks.num) THEN ${BEHIND} ELSE ? END`
@@ -180,23 +183,23 @@ export class SqliteWebhookOutbox implements WebhookOutbox {
     )
   }
 
-  async tryLater({ id }: WebhookNotice, at: number, error: string): Promise<void> {
+  async tryLater(notice: WebhookNotice, at: number, error: string): Promise<void> {
     // An older one may have come back meanwhile.
     await this.#insist({
       sql: `UPDATE webhooks SET next_at = ${UNLESS_BEHIND}, attempts = attempts + 1, error = ?
-            WHERE id = ? AND state = 'waiting'`,
-      params: [Math.round(at), error, id]
+            WHERE ${IN_PLACE_OF}`,
+      params: [Math.round(at), error, ...placeOf(notice)]
     })
   }
 
-  async giveUp({ id, jobId }: WebhookNotice, now: number, error: string): Promise<void> {
+  async giveUp(notice: WebhookNotice, now: number, error: string): Promise<void> {
     await this.#insist(
       {
         sql: `UPDATE webhooks SET state = 'failed', next_at = ?, attempts = attempts + 1, error = ?
-              WHERE id = ? AND state = 'waiting'`,
-        params: [Math.round(now), error, id]
+              WHERE ${IN_PLACE_OF}`,
+        params: [Math.round(now), error, ...placeOf(notice)]
       },
-      { sql: PROMOTE, params: [Math.round(now), jobId] }
+      { sql: PROMOTE, params: [Math.round(now), notice.jobId] }
     )
   }
 
@@ -265,6 +268,10 @@ export class SqliteWebhookOutbox implements WebhookOutbox {
       }
     )
   }
+}
+
+function placeOf({ id, jobId, event }: WebhookNotice): SqlValue[] {
+  return [id, jobId, event === 'progress' ? event : '']
 }
 
 function noticeOf(row: Row): WebhookNotice {

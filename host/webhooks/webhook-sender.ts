@@ -16,6 +16,8 @@ export interface WebhookSenderOptions {
   waitsMs: readonly number[]
   /** How long one try may take, milliseconds. Default: 10 s. */
   timeoutMs?: number
+  /** What may wait, bytes; beyond it no job is accepted that names a webhook. Default: 512 MiB. */
+  maxWaitingBytes?: number
   /** Hears of every try. Default: nobody. */
   observer?: WebhookObserver
   log: Logger
@@ -32,7 +34,7 @@ const KEEP_FAILED_MS = 7 * 24 * 60 * 60 * 1000
 const FORGET_MS = 60_000
 /** What may wait; beyond it no job is accepted that names a webhook. */
 const MOST_WAITING = 100_000
-const MOST_WAITING_BYTES = 512 * 1024 * 1024
+export const MOST_WAITING_BYTES = 512 * 1024 * 1024
 const SWEEP_MS = 1000
 /** How long tries that are under way may take when the host stops, milliseconds. */
 const STOP_MS = 2000
@@ -234,7 +236,8 @@ export class WebhookSender implements WebhookIntake {
     this.wake()
     try {
       const { count, bytes } = await outbox.waiting()
-      this.#isFull = count >= MOST_WAITING || bytes >= MOST_WAITING_BYTES
+      const { maxWaitingBytes = MOST_WAITING_BYTES } = this.#options
+      this.#isFull = count >= MOST_WAITING || bytes >= maxWaitingBytes
       const now = Date.now()
       if (now - this.#forgotAt < FORGET_MS) return
       this.#forgotAt = now

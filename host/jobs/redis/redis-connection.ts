@@ -171,6 +171,12 @@ export class RedisConnection {
     return tags.filter((tag) => !String(clients).includes(` name=${nameOf(tag)} `))
   }
 
+  /** Another connection has this host's name. */
+  tellTwin(): void {
+    const why = 'its data folder was copied, or the server has not noticed yet that it ended'
+    this.#options.log.warn({ redis: this.url }, `a host of this one's name is there: ${why}`)
+  }
+
   /** Fails every call from now on: what this host needs beside the server is gone. */
   giveUp(why: string): void {
     if (this.#isClosed) return

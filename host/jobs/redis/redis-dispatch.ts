@@ -43,6 +43,7 @@ export class RedisDispatch implements Dispatch {
   async takePlace(): Promise<string[]> {
     const before = await this.#redis.call<string[]>(HOLDERS, [this.#hostId])
     const gone = await this.#redis.goneOf(before)
+    if (gone.length < before.length) this.#redis.tellTwin()
     await this.#redis.call(TAKE_PLACE, [this.#now(), this.#hostId, this.#redis.tag, ...gone])
     return gone
   }
@@ -83,7 +84,7 @@ export class RedisDispatch implements Dispatch {
   }
 
   async waiting(): Promise<Map<string, number>> {
-    const args = [this.#now(), this.#hostId, this.#absentMs]
+    const args = [this.#now(), this.#hostId, this.#absentMs, this.#redis.tag]
     const found: Array<string | number> = await this.#redis.call(WAITING, args)
     const waiting = new Map<string, number>()
     for (let at = 0; at < found.length; at += 2) {

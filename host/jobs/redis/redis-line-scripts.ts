@@ -174,12 +174,13 @@ return 1`,
   { grows: false }
 )
 
-/** `now, host, absent milliseconds`: `[line, count, …]`; notes that the host is there. */
+/** `now, host, absent milliseconds, holder`: `[line, count, …]`; notes that the host is there. */
 export const WAITING = redisScript(
   `${LINE}
 lapse(time_of(ARGV[2]))
 local server = server_ms()
 call('ZADD', P .. 'hosts', exact(server), ARGV[3])
+if call('SADD', P .. 'holders:' .. ARGV[3], ARGV[5]) == 1 then call('PEXPIRE', P .. 'holders:' .. ARGV[3], ${HOLDERS_MS}) end
 local found = {}
 for _, line in ipairs(call('SMEMBERS', P .. 'lines')) do
   local count = call('ZCARD', P .. 'wait:' .. line) + call('ZCARD', P .. 'late:' .. line)

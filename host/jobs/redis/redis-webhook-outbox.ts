@@ -71,12 +71,14 @@ export class RedisWebhookOutbox implements WebhookOutbox {
     await this.#redis.call(DELIVERED, [this.#toServer(Date.now()), id])
   }
 
-  async tryLater({ id }: WebhookNotice, at: number, error: string): Promise<void> {
-    await this.#redis.call(TRY_LATER, [this.#toServer(Date.now()), this.#toServer(at), id, error])
+  async tryLater(notice: WebhookNotice, at: number, error: string): Promise<void> {
+    const now = this.#toServer(Date.now())
+    const args = [now, this.#toServer(at), ...this.#tried(notice), error]
+    await this.#redis.call(TRY_LATER, args)
   }
 
-  async giveUp({ id }: WebhookNotice, now: number, error: string): Promise<void> {
-    await this.#redis.call(GIVE_UP, [this.#toServer(now), id, error])
+  async giveUp(notice: WebhookNotice, now: number, error: string): Promise<void> {
+    await this.#redis.call(GIVE_UP, [this.#toServer(now), ...this.#tried(notice), error])
   }
 
   async retry(id: string, now: number): Promise<boolean> {
@@ -115,6 +117,10 @@ export class RedisWebhookOutbox implements WebhookOutbox {
   /** What a connection holds, this one's by default, is for any host at once. */
   async letGo(tag: string = this.#redis.tag): Promise<void> {
     await this.#redis.call(LET_GO, [this.#toServer(Date.now()), tag])
+  }
+
+  #tried({ id, jobId, event }: WebhookNotice): string[] {
+    return [id, jobId, event, this.#redis.tag]
   }
 
   #waiting(now: number): Promise<[next: string, count: number, bytes: number]> {

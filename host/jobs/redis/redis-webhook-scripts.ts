@@ -235,34 +235,46 @@ return 1`,
   { grows: false }
 )
 
-/** `now, at, id, why`: it is tried again then, or after an older one that came back meanwhile. */
+/**
+ * What a try that failed is about: `id`, `name` of its hash, and its `row`. It may be the newer progress that took its
+ * place meanwhile, and it is none when another host tries it by now.
+ */
+const TRIED = (id: string, job: string, event: string, holder: string, fields: string) => `
+local id, row = ${id}, nil
+if call('EXISTS', P .. 'hook:' .. id) == 0 and ${event} == 'progress' then
+  for _, other in ipairs(call('ZRANGE', P .. 'hooks:of:' .. ${job}, 0, -1)) do
+    if call('HGET', P .. 'hook:' .. other, 'event') == ${event} then id = other end
+  end
+end
+local name = P .. 'hook:' .. id
+row = call('HMGET', name, 'state', 'holder', ${fields})
+if row[1] ~= 'waiting' or (row[2] and row[2] ~= ${holder}) then return 0 end
+`
+
+/** `now, at, id, job, event, holder, why`: it is tried again then, or after an older one that came back meanwhile. */
 export const TRY_LATER = redisScript(
   `${OUTBOX}
-local now, id, name = ARGV[2], ARGV[4], P .. 'hook:' .. ARGV[4]
-local row = call('HMGET', name, 'origin', 'state', 'job')
-if row[2] ~= 'waiting' then return 0 end
+${TRIED('ARGV[4]', 'ARGV[5]', 'ARGV[6]', 'ARGV[7]', "'origin', 'job'")}
 let_go(id)
-call('HSET', name, 'next', ARGV[3], 'why', ARGV[5])
+call('HSET', name, 'next', ARGV[3], 'why', ARGV[8])
 call('HINCRBY', name, 'tries', 1)
-if call('ZRANGE', P .. 'hooks:of:' .. row[3], 0, 0)[1] == id then
-  be_due(id, row[1], ARGV[3])
+if call('ZRANGE', P .. 'hooks:of:' .. row[4], 0, 0)[1] == id then
+  be_due(id, row[3], ARGV[3])
 else
   stand_behind(id)
-  promote(row[3], now)
+  promote(row[4], ARGV[2])
 end
 return 1`,
   { grows: false }
 )
 
-/** `now, id, why`. */
+/** `now, id, job, event, holder, why`. */
 export const GIVE_UP = redisScript(
   `${OUTBOX}
-local id, name = ARGV[3], P .. 'hook:' .. ARGV[3]
-local row = call('HMGET', name, 'job', 'origin', 'bytes', 'state')
-if row[4] ~= 'waiting' then return 0 end
+${TRIED('ARGV[3]', 'ARGV[4]', 'ARGV[5]', 'ARGV[6]', "'job', 'origin', 'bytes'")}
 local place = call('ZSCORE', P .. 'hooks:waiting', id)
-step_out(id, row[1], row[2], row[3], ARGV[2])
-call('HSET', name, 'state', 'failed', 'next', ARGV[2], 'why', ARGV[4])
+step_out(id, row[3], row[4], row[5], ARGV[2])
+call('HSET', name, 'state', 'failed', 'next', ARGV[2], 'why', ARGV[7])
 call('HINCRBY', name, 'tries', 1)
 call('ZADD', P .. 'hooks:failed', place, id)
 call('ZADD', P .. 'hooks:given', ARGV[2], id)
