@@ -3,6 +3,7 @@ import {
   type ExpertApi,
   type ItemAnswer,
   type ItemContext,
+  isElsewhere,
   isExpertError,
   openMovieFile,
   type RunContext,
@@ -167,8 +168,7 @@ export default class VideoProcessingExpert extends BaseExpert<typeof Config, typ
         ? open(url)
         : open(kept).catch((error) => {
             // Another host keeps it, or somebody made room: it is fetched again.
-            if (!isExpertError(error) || !/^EXP_MEDIA_(NOT_FOUND|ADDRESS)$/.test(error.code))
-              throw error
+            if (!isElsewhere(error)) throw error
             kept = null
             return open(url)
           }))
