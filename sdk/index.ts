@@ -30,6 +30,7 @@ export type {
   SceneChanges,
   VideoFrame
 } from './media/media.ts'
+export { syncFolder } from './media/sync-folder.ts'
 export { FrameChoice } from './movies/frame-choice.ts'
 export { type ChooseOptions, type ChosenFrame, MovieFile } from './movies/movie-file.ts'
 export { movieKeyOf, movieNameOf } from './movies/movie-key.ts'

@@ -1,9 +1,6 @@
-import { randomUUID } from 'node:crypto'
-import { constants } from 'node:fs'
-import { copyFile } from 'node:fs/promises'
 import { dirname, extname, join } from 'node:path'
 import type { Media, MovieFile } from '@nebula-experts/sdk'
-import { moveInto } from './move-into.ts'
+import { copyInto, moveInto } from './move-into.ts'
 
 const ENDING = /^\.[a-z0-9]{1,5}$/
 
@@ -23,12 +20,8 @@ export async function keepMovie(
   const path = join(folder, `${key}${endingOf(url, file.path)}`)
   if (file.path === path) return path
   // What was fetched for this job alone may be moved; a file of somebody else is copied.
-  let own = file.path
-  if (dirname(own) !== tmp) {
-    own = join(tmp, `${randomUUID()}${extname(path)}`)
-    await copyFile(file.path, own, constants.COPYFILE_FICLONE)
-  }
-  await moveInto(own, path)
+  if (dirname(file.path) === tmp) await moveInto(file.path, path)
+  else await copyInto(file.path, path, tmp)
   return path
 }
 
