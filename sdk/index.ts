@@ -30,10 +30,11 @@ export type {
   SceneChanges,
   VideoFrame
 } from './media/media.ts'
+export { syncFolder } from './media/sync-folder.ts'
 export { FrameChoice } from './movies/frame-choice.ts'
 export { type ChooseOptions, type ChosenFrame, MovieFile } from './movies/movie-file.ts'
 export { movieKeyOf, movieNameOf } from './movies/movie-key.ts'
-export { openMovieFile } from './movies/open-movie.ts'
+export { isElsewhere, openMovieFile } from './movies/open-movie.ts'
 export type { SceneElement } from './movies/scene-elements.ts'
 export type { PipelineMovie, PipelineMovies } from './pipeline-movies.ts'
 export type { PipelineTask } from './pipeline-task.ts'

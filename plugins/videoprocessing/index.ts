@@ -1,17 +1,25 @@
+import { rm } from 'node:fs/promises'
 import {
   BaseExpert,
   type ExpertApi,
   type ItemAnswer,
   type ItemContext,
+  isElsewhere,
   isExpertError,
+  type MovieFile,
   openMovieFile,
   type RunContext,
   type Static,
   type StoredDocument,
   Type
 } from '@nebula-experts/sdk'
-import { describeMovie, keepFrames, removeOldFrames } from './describe-movie.ts'
-import { keepMovie } from './keep-movie.ts'
+import {
+  describeMovie,
+  keepFrames,
+  type MovieDescription,
+  removeOldFrames
+} from './describe-movie.ts'
+import { keepMovie, removeOldMovie } from './keep-movie.ts'
 import {
   checkKey,
   Division,
@@ -20,6 +28,7 @@ import {
   type RequestedMovie,
   requestedMovie
 } from './process-request.ts'
+import { Turns } from './turns.ts'
 
 const Config = Type.Object({
   VIDEO_PROCESSING: Type.Enum(['scenes', 'every_n_seconds'], {
@@ -49,10 +58,22 @@ const Result = Type.Object({
 })
 type Result = Static<typeof Result>
 
+/** A movie of which is known what its document will say. */
+interface Processed {
+  given: RequestedMovie
+  file: MovieFile
+  described: MovieDescription
+  /** Its document when it was begun. */
+  before: StoredDocument | undefined
+  /** Where its file is kept already. */
+  kept: string | null
+}
+
 /** Takes movies and pictures in: finds their shots and middle frames, and writes the documents that other experts read. */
 export default class VideoProcessingExpert extends BaseExpert<typeof Config, typeof Params> {
   static override config = Config
   static override params = Params
+  readonly #turns = new Turns()
 
   override addExpertApis(api: ExpertApi): void {
     const options = {
@@ -159,7 +180,7 @@ export default class VideoProcessingExpert extends BaseExpert<typeof Config, typ
     try {
       const before = await this.movies.get(id)
       const asGiven = { _id: id, _key: key, _rev: '', type: given.type, url_path: url }
-      let kept = options.overwrite || before === undefined ? null : keptFile(before, url)
+      let kept = options.overwrite ? null : keptFile(before, url)
       const open = (url_path: string) => {
         return openMovieFile({ ...asGiven, url_path }, this.media, context)
       }
@@ -167,13 +188,12 @@ export default class VideoProcessingExpert extends BaseExpert<typeof Config, typ
         ? open(url)
         : open(kept).catch((error) => {
             // Another host keeps it, or somebody made room: it is fetched again.
-            if (!isExpertError(error) || !/^EXP_MEDIA_(NOT_FOUND|ADDRESS)$/.test(error.code))
-              throw error
+            if (!isElsewhere(error)) throw error
             kept = null
             return open(url)
           }))
       onProgress(0.1)
-      const inRun = await describeMovie(file, {
+      const described = await describeMovie(file, {
         media: this.media,
         tmp: context.tmp,
         mode: options.video_processing ?? this.config.VIDEO_PROCESSING,
@@ -181,20 +201,46 @@ export default class VideoProcessingExpert extends BaseExpert<typeof Config, typ
         signal: context.signal
       })
       onProgress(0.9)
-      const path =
-        kept ?? (options.saveMovie ? await keepMovie(file, url, key, this.media, context) : url)
+      // Each removes what the one before had kept: two at once would miss each other's.
+      return await this.#turns.take(key, () =>
+        this.#keep({ given, file, described, before, kept }, options, context)
+      )
+    } finally {
+      this.removeTask(id)
+    }
+  }
+
+  /** Puts what was found on disk, and then into the document; where that fails, nothing of it stays. */
+  async #keep(
+    { given, file, described, before, kept }: Processed,
+    options: ProcessOptions,
+    context: RunContext
+  ): Promise<StoredDocument> {
+    const { key, url } = given
+    const { media } = this
+    const id = `Movies/${key}`
+    const latest = await this.movies.get(id)
+    // Another run has kept the movie anew, and removed what this one has read.
+    const again = kept === null || latest?.url_path === kept ? kept : keptFile(latest, url)
+    const movie =
+      again === null && options.saveMovie
+        ? await keepMovie(file, url, key, media, context)
+        : { path: again ?? url, isNew: false }
+    const { path } = movie
+    const frames = await media.folder('frames')
+    let inPlace: MovieDescription | undefined
+    let saved: StoredDocument
+    try {
+      inPlace = await keepFrames(described, key, media)
       const { pipelineId = null } = context as Partial<ItemContext>
-      const latest = await this.movies.get(id)
-      const described = await keepFrames(inRun, key, this.media)
-      const frames = await this.media.folder('frames')
-      const save = this.movies.save({
+      saved = await this.movies.save({
         _key: key,
         name: given.name,
         url_path: path,
         orig_url: url,
         type: file.isPicture ? 'image' : 'movie',
-        ...described,
-        mdfs_path: file.isPicture ? [path] : described.mdfs_path,
+        ...inPlace,
+        mdfs_path: file.isPicture ? [path] : inPlace.mdfs_path,
         context: given.context === '' ? (before?.context ?? '') : given.context,
         status: before?.status ?? 'created',
         source: before?.source ?? 'external',
@@ -202,22 +248,24 @@ export default class VideoProcessingExpert extends BaseExpert<typeof Config, typ
         ...(pipelineId === null ? {} : { pipeline_id: pipelineId }),
         misc: { config_name: 'default', ...options.misc, execution_time: executionTime(new Date()) }
       })
-      const saved = await save.catch(async (error) => {
-        await removeOldFrames(described.mdfs_path, [], frames)
-        throw error
-      })
-      await removeOldFrames(latest?.mdfs_path, described.mdfs_path, frames)
-      return saved
-    } finally {
-      this.removeTask(id)
+    } catch (error) {
+      // A store that failed to answer may have saved all the same.
+      const now = await this.movies.get(id).catch(() => latest)
+      const named = Array.isArray(now?.mdfs_path) ? now.mdfs_path : []
+      await removeOldFrames(inPlace?.mdfs_path, named, frames)
+      if (movie.isNew && now?.url_path !== path) await rm(path, { force: true })
+      throw error
     }
+    await removeOldFrames(latest?.mdfs_path, inPlace.mdfs_path, frames)
+    await removeOldMovie(latest?.url_path, path, key, file, media)
+    return saved
   }
 }
 
 /** Where an earlier run kept the file of the same address. */
-function keptFile(movie: StoredDocument, url: string): string | null {
-  const { url_path: path } = movie
-  return movie.orig_url === url && typeof path === 'string' && path !== url ? path : null
+function keptFile(movie: StoredDocument | undefined, url: string): string | null {
+  const path = movie?.url_path
+  return movie?.orig_url === url && typeof path === 'string' && path !== url ? path : null
 }
 
 function isKind(type: unknown): type is 'movie' | 'image' {

@@ -1,7 +1,8 @@
 import { mkdir } from 'node:fs/promises'
-import { isAbsolute, join } from 'node:path'
+import { dirname, isAbsolute, join, resolve } from 'node:path'
 import { ExpertError } from '../errors.ts'
 import type { Media } from './media.ts'
+import { syncFolder } from './sync-folder.ts'
 
 /** Makes `folder` of {@link Media}. */
 export function createFolders(root: string | null): Media['folder'] {
@@ -13,8 +14,14 @@ export function createFolders(root: string | null): Media['folder'] {
       const message = `the folder '${name}' is no name of a folder, wanted one like frames/2402585`
       throw new ExpertError('EXP_BAD_INPUT', message)
     }
-    const path = join(root, ...parts)
-    await mkdir(path, { recursive: true })
-    return path
+    const home = resolve(root)
+    const path = join(home, ...parts)
+    const made = (await mkdir(path, { recursive: true })) ?? path
+    // Also what is there: another process may have made it a moment ago, its name not yet on the disk.
+    const top = dirname(made.length < home.length ? made : home)
+    for (let at = path; ; at = dirname(at)) {
+      await syncFolder(at)
+      if (at === top) return path
+    }
   }
 }

@@ -246,7 +246,7 @@ export interface Media {
 
   /**
    * A folder that stays and that all experts of the host share, made when missing: what one expert
-   * writes there, the others may read.
+   * writes there, the others may read. A loss of power does not take the folder; what is written there has to be synced.
    *
    * @param name - a relative path: `frames/2402585`
    * @throws ExpertError EXP_BAD_INPUT for a name that leads elsewhere

@@ -4,12 +4,16 @@ import type { Media } from '../media/media.ts'
 import { MovieFile } from './movie-file.ts'
 import { namesPicture } from './movie-key.ts'
 
-/** There is no such file here, or it would lie in a folder of which this host knows nothing. */
 const ELSEWHERE = ['EXP_MEDIA_NOT_FOUND', 'EXP_MEDIA_ADDRESS']
 
 interface JobPlace {
   tmp: string
   signal: AbortSignal
+}
+
+/** Whether a file cannot be had since it is not here, or would lie in a folder of which this host knows nothing. */
+export function isElsewhere(error: unknown): error is ExpertError {
+  return isExpertError(error) && ELSEWHERE.includes(error.code)
 }
 
 /**
@@ -34,7 +38,7 @@ export async function openMovie(
  * it on its own disk or somebody made room, it is fetched from `orig_url`, where it came from.
  *
  * @throws ExpertError EXP_BAD_INPUT when the document does not say where the file is; else as `media.downloadVideo` and
- *   `media.downloadImage`
+ *   `media.downloadImage`: when neither place has it, with the code of the second and the messages of both
  */
 export async function openMovieFile(
   movie: StoredDocument,
@@ -53,10 +57,15 @@ export async function openMovieFile(
       ? media.downloadImage(from, { folder, signal })
       : media.downloadVideo(from, { folder, signal })
   const { orig_url: origin } = movie
-  const { path } = await fetchFrom(url).catch((error) => {
-    const isElsewhere = isExpertError(error) && ELSEWHERE.includes(error.code)
-    if (!isElsewhere || typeof origin !== 'string' || origin === '' || origin === url) throw error
-    return fetchFrom(origin)
+  const { path } = await fetchFrom(url).catch((first) => {
+    const isOther = typeof origin === 'string' && origin !== '' && origin !== url
+    if (!isElsewhere(first) || !isOther) throw first
+    return fetchFrom(origin).catch((cause) => {
+      if (!isExpertError(cause)) throw cause
+      const { code, statusCode } = cause
+      const message = `${first.message}; and where it came from: ${cause.message}`
+      throw new ExpertError(code, message, { statusCode, cause })
+    })
   })
   return new MovieFile(media, { movie, path, isPicture, signal })
 }

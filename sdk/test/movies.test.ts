@@ -150,6 +150,16 @@ t.test('what another host keeps is fetched from where it came', needsVideo, asyn
   for (const orig_url of [undefined, null, '', 5, elsewhere, `${origin}.gone`]) {
     await t.rejects(open({ ...movie, orig_url }), gone, String(orig_url))
   }
+  for (const [orig_url, code] of [
+    [`${origin}.gone`, 'EXP_MEDIA_NOT_FOUND'],
+    ['https://127.0.0.1/a.mp4', 'EXP_MEDIA_ADDRESS'],
+    [pathToFileURL(still).href, 'EXP_MEDIA_UNREADABLE']
+  ] as const) {
+    const named = orig_url.split('/').at(-1)!.replaceAll(' ', '%20')
+    const error = await open({ ...movie, type: 'movie', orig_url }).catch((error) => error)
+    t.match(error, { code, message: /kept%20by%20another%20host\.mp4.*; and where it came from: / })
+    t.match(error.message.split('; and where it came from: ')[1], named)
+  }
   // What is there and cannot be read is not another file's business.
   await t.rejects(
     open({ url_path: still, type: 'movie', orig_url: origin }).then((file) => file.probe()),

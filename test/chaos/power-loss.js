@@ -14,6 +14,7 @@ import { promisify } from 'node:util'
 import { stormJobs } from '../support/job-storm.js'
 import { buildLibrary, LosablePower } from '../support/lost-power.js'
 import { notedRuns } from '../support/noted-runs.js'
+import { randomFrom } from '../support/random-from.js'
 import { stormWebhooks } from '../support/webhook-storm.js'
 import { childrenOf, percentile } from './chaos-host.js'
 
@@ -252,16 +253,5 @@ function isRunning(pid) {
     return !/\) [ZX] /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'))
   } catch {
     return false
-  }
-}
-
-/** The same numbers for the same seed. */
-function randomFrom(seed) {
-  let state = seed >>> 0
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
   }
 }

@@ -7,12 +7,17 @@ import { stormJobs } from '../support/job-storm.js'
 import { makeLatches } from '../support/latches.ts'
 import { buildLibrary, LosablePower } from '../support/lost-power.js'
 import { notedRuns } from '../support/noted-runs.js'
+import { randomFrom } from '../support/random-from.js'
 import { call, makeHome, spawnHost } from '../support/start-host.ts'
 
 const KINDS = ['synced', 'names', 'torn'] as const
 const skip = process.platform === 'linux' ? skipWithout('cc') : 'needs Linux'
+const seed = Number(process.env.CHAOS_SEED ?? Math.floor(Math.random() * 2 ** 32))
+const random = randomFrom(seed)
+// In the title, which is printed whatever fails.
+const title = `the power goes (CHAOS_SEED=${seed}): every job and document that was answered is there`
 
-t.test('the power goes: every job and document that was answered is there', { skip }, async (t) => {
+t.test(title, { skip }, async (t) => {
   const { dir } = await makeLatches(t)
   const home = await makeHome(t, {
     files: { quick: notedRuns('quick'), slow: notedRuns('slow') },
@@ -30,7 +35,7 @@ t.test('the power goes: every job and document that was answered is there', { sk
   let starts = 0
   const lost: Array<{ files: number; bytes: number }> = []
   const start = async () => {
-    if (starts > 0) lost.push(power.lose(KINDS[(starts - 1) % 3] as 'torn', Math.random))
+    if (starts > 0) lost.push(power.lose(KINDS[(starts - 1) % 3] as 'torn', random))
     starts += 1
     // The host makes its data folder: its name has to be made durable too.
     const env = {

@@ -57,6 +57,12 @@ async function start(t: Test, config: Record<string, unknown> = {}) {
   return { ...tested, home, shelf, process, movieOf }
 }
 
+/** All files in a folder and in those in it. */
+async function filesIn(folder: string): Promise<string[]> {
+  const found = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => [])
+  return found.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name))
+}
+
 const secondsOf = 2
 const cutsAt = [0, 50, 100]
 
@@ -164,7 +170,10 @@ t.test('one movie that cannot be had leaves the others be', needsVideo, async (t
     scene_elements: [],
     mdfs_path: [movieOf('Movies/still').url_path]
   })
-  t.same((await readdir(join(home, 'media', 'movies'))).sort(), ['good.mp4', 'still.jpg'])
+  const kept = join(home, 'media', 'movies')
+  t.same((await readdir(kept)).sort(), ['good', 'still'])
+  t.match(await readdir(join(kept, 'good')), [/^[0-9a-f]{8}\.mp4$/])
+  t.match(await readdir(join(kept, 'still')), [/^[0-9a-f]{8}\.jpg$/])
 })
 
 t.test('no key leads to the frames of another movie', needsVideo, async (t) => {
@@ -203,9 +212,9 @@ t.test('runs over one movie at once leave one whole document', needsVideo, async
     })
   )
   for (const { results } of await Promise.all(runs)) t.match(results, [{ error: null }])
-  const { mdfs, mdfs_path } = movieOf('Movies/a')
+  const { mdfs, mdfs_path, url_path } = movieOf('Movies/a')
   t.equal(mdfs_path.length, mdfs.length)
-  for (const file of mdfs_path) await access(file)
+  t.same((await filesIn(join(home, 'media'))).sort(), [...mdfs_path, url_path].sort())
 })
 
 t.test('what is kept is used again until it is to be overwritten', needsVideo, async (t) => {
@@ -270,36 +279,166 @@ t.test('a dataset is the files of a folder, its words their context', needsVideo
   })
 })
 
-t.test('nothing is left of a run that does not get to its end', needsVideo, async (t) => {
-  const home = await makeHome(t)
-  const shelf = movieShelf()
-  const folder = join(home, 'media')
-  const lying = async () => {
-    const found = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => [])
-    return found.filter((entry) => entry.isFile()).map(({ name }) => name)
-  }
-  const seen: string[][] = []
-  let isFull = true
-  const { request } = await testExpert(t, VideoProcessing, {
-    name: 'videoprocessing',
-    ask: async (what: string, given: unknown) => {
-      // Asked before a movie is opened, and when all that it holds is found.
-      if (what === 'movies.get') seen.push(await lying())
-      if (what === 'movies.save' && isFull) throw new Error('the store is full')
-      return shelf.ask(what, given)
-    },
-    media: { fileRoots: [home], folder }
+for (const save_movies of [true, false]) {
+  const promise = `nothing is left of a run that does not get to its end (${save_movies})`
+  t.test(promise, needsVideo, async (t) => {
+    const home = await makeHome(t)
+    const shelf = movieShelf()
+    const folder = join(home, 'media')
+    const seen: string[][] = []
+    let isFull = true
+    const { request } = await testExpert(t, VideoProcessing, {
+      name: 'videoprocessing',
+      ask: async (what: string, given: unknown) => {
+        // Asked before a movie is opened, and when all that it holds is found.
+        if (what === 'movies.get') seen.push(await filesIn(folder))
+        if (what === 'movies.save' && isFull) throw new Error('the store is full')
+        return shelf.ask(what, given)
+      },
+      media: { fileRoots: [home], folder }
+    })
+    await makeStillMovie(join(home, 'm.mp4'), { stills, seconds: 1, width: 160, height: 90 })
+    const url = pathToFileURL(join(home, 'm.mp4')).href
+    const body = { movies: [{ url }], save_movies }
+    await t.rejects(request('POST', '/process/movies', { body }), { message: 'the store is full' })
+    t.strictSame(seen.slice(0, 2), [[], []], 'until a run is done its files lie in its own folder')
+    t.strictSame(await filesIn(folder), [])
+    isFull = false
+    await request('POST', '/process/movies', { body })
+    const kept = await filesIn(folder)
+    t.equal(kept.length, save_movies ? 10 : 9, 'the frames of three shots, and the movie')
   })
-  await makeStillMovie(join(home, 'm.mp4'), { stills, seconds: 1, width: 160, height: 90 })
-  const url = pathToFileURL(join(home, 'm.mp4')).href
-  const body = { movies: [{ url }], save_movies: false }
-  await t.rejects(request('POST', '/process/movies', { body }), { message: 'the store is full' })
-  t.strictSame(seen, [[], []], 'until a run is done its files lie in its own folder')
-  t.strictSame(await lying(), [])
-  isFull = false
-  await request('POST', '/process/movies', { body })
-  t.equal((await lying()).length, 9, 'the frames of three shots')
-})
+}
+
+t.test(
+  'a document names the file of its own movie, also when a save fails',
+  needsVideo,
+  async (t) => {
+    const home = await makeHome(t)
+    const shelf = movieShelf()
+    const folder = join(home, 'media')
+    let save: 'works' | 'fails' | 'is not answered' = 'works'
+    const { request } = await testExpert(t, VideoProcessing, {
+      name: 'videoprocessing',
+      ask: async (what: string, given: unknown) => {
+        if (what !== 'movies.save' || save === 'works') return shelf.ask(what, given)
+        if (save === 'is not answered') await shelf.ask(what, given)
+        throw new Error('the store is away')
+      },
+      media: { fileRoots: [home], folder }
+    })
+    const [a, b] = ['a', 'b'].map((name) => join(home, `${name}.mp4`)) as [string, string]
+    for (const [index, path] of [a, b].entries()) {
+      const still = stills.slice(index, index + 1)
+      await makeStillMovie(path, { stills: still, seconds: index + 1, width: 160, height: 90 })
+    }
+    const keep = (path: string) => {
+      const body = { movies: [{ movie_id: '7', url: pathToFileURL(path).href }], overwrite: true }
+      return request('POST', '/process/movies', { body })
+    }
+    const isOf = async (path: string) => {
+      const movie = shelf.movies.get('Movies/7') as unknown as Movie
+      t.equal(movie.orig_url, pathToFileURL(path).href)
+      t.ok((await readFile(movie.url_path)).equals(await readFile(path)), 'its own file')
+      for (const frame of movie.mdfs_path) await access(frame)
+      return [...movie.mdfs_path, movie.url_path].sort()
+    }
+    await keep(a)
+    const before = await isOf(a)
+    save = 'fails'
+    await t.rejects(keep(b), { message: 'the store is away' })
+    t.same(await isOf(a), before, 'as it was')
+    t.same((await filesIn(folder)).sort(), before, 'and nothing else')
+    save = 'is not answered'
+    await t.rejects(keep(b), { message: 'the store is away' })
+    await isOf(b)
+    save = 'works'
+    await keep(a)
+    await isOf(a)
+  }
+)
+
+t.test(
+  'what earlier builds kept is used, and removed when it is replaced',
+  needsVideo,
+  async (t) => {
+    const { home, process, shelf, movieOf } = await start(t)
+    const path = join(home, 'a.mp4')
+    await makeStillMovie(path, { stills: stills.slice(0, 1), seconds: 1, width: 160, height: 90 })
+    const url = pathToFileURL(path).href
+    const kept = join(home, 'media', 'movies')
+    await mkdir(kept, { recursive: true })
+    const [old, other, mine] = ['a.mp4', 'c.mp4', 'd.mp4'].map((name) => join(kept, name))
+    for (const file of [old, other, mine]) await copyFile(path, file as string)
+    await rm(path)
+    await shelf.ask('movies.save', { _key: 'a', url_path: old, orig_url: url })
+    t.match(await process({ movies: [{ movie_id: 'a', url }] }), { results: [{ error: null }] })
+    t.equal(movieOf('Movies/a').url_path, old, 'its source is gone, and not needed')
+
+    await copyFile(old as string, path)
+    await process({ movies: [{ movie_id: 'a', url }], overwrite: true })
+    t.match(movieOf('Movies/a').url_path, new RegExp(`^${join(kept, 'a')}/[0-9a-f]{8}\\.mp4$`))
+    await t.rejects(access(old as string), { code: 'ENOENT' })
+
+    // A file of another movie, or of another tool, is not its to remove.
+    for (const named of [other, path, join(kept, 'b', '..', 'c.mp4'), `${kept}/b/../../../a.mp4`]) {
+      await shelf.ask('movies.save', { _key: 'b', url_path: named, orig_url: 'elsewhere' })
+      const { results } = await process({ movies: [{ movie_id: 'b', url }], overwrite: true })
+      t.match(results, [{ error: null }])
+      for (const file of [other, path]) await access(file as string)
+    }
+    // A kept file that the request itself names stays where it is.
+    const named = pathToFileURL(mine as string).href
+    await shelf.ask('movies.save', { _key: 'd', url_path: mine })
+    for (const save_movies of [true, false]) {
+      const body = { movies: [{ movie_id: 'd', url: named }], overwrite: true, save_movies }
+      t.match(await process(body), { results: [{ error: null }] })
+      t.equal(movieOf('Movies/d').url_path, save_movies ? mine : named)
+      await access(mine as string)
+    }
+  }
+)
+
+t.test(
+  'a run whose kept file another replaced meanwhile names the new one',
+  needsVideo,
+  async (t) => {
+    const home = await makeHome(t)
+    const shelf = movieShelf()
+    const folder = join(home, 'media')
+    let meanwhile: (() => Promise<unknown>) | undefined
+    let gets = 0
+    const { request } = await testExpert(t, VideoProcessing, {
+      name: 'videoprocessing',
+      ask: async (what: string, given: unknown) => {
+        // The second time, all that it holds is found.
+        if (what === 'movies.get' && ++gets === 2) {
+          const between = meanwhile
+          meanwhile = undefined
+          await between?.()
+        }
+        return shelf.ask(what, given)
+      },
+      media: { fileRoots: [home], folder }
+    })
+    await makeStillMovie(join(home, 'm.mp4'), { stills, seconds: 1, width: 160, height: 90 })
+    const movies = [{ movie_id: 'm', url: pathToFileURL(join(home, 'm.mp4')).href }]
+    const process = () => request('POST', '/process/movies', { body: { movies } })
+    await process()
+    const before = shelf.movies.get('Movies/m') as unknown as Movie
+    gets = 0
+    // As a host that shares the folder does it.
+    const path = join(folder, 'movies', 'm', '01234567.mp4')
+    meanwhile = async () => {
+      await copyFile(before.url_path, path)
+      await shelf.ask('movies.save', { _key: 'm', url_path: path })
+      await rm(before.url_path)
+    }
+    await process()
+    t.equal(shelf.movies.get('Movies/m')?.url_path, path)
+    await access(path)
+  }
+)
 
 t.test('requests that name no movie are answered as the older system did', async (t) => {
   const { process, predict, predictImage } = await start(t)
