@@ -74,10 +74,12 @@ t.test('calls are counted by how they end, and requests by their route', async (
   for (const id of ['1', '2', '3']) t.equal((await predict(id)).status, 200)
   const held = predict('held', 'hold 1')
   await latches.started('held')
-  const before = await scrape(url)
-  t.equal(before.value('nebula_calls_running', { expert: 'noted' }), 1)
-  t.equal(before.value('nebula_calls_waiting', { expert: 'noted' }), 0)
-  t.equal(before.value('nebula_http_requests_in_progress'), 2, 'the held one, and this')
+  await shows(url, [
+    ['nebula_calls_running', { expert: 'noted' }, 1],
+    ['nebula_calls_waiting', { expert: 'noted' }, 0],
+    // The held one, and the scrape.
+    ['nebula_http_requests_in_progress', {}, 2]
+  ])
   t.equal((await predict('too-many')).status, 503)
   await latches.release('held')
   t.equal((await held).status, 200)
