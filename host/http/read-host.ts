@@ -21,7 +21,11 @@ export async function readHost(context: HostRouteContext): Promise<HostReadings>
   const named = registry.all.filter((expert) => registry.get(expert.name) === expert)
   return {
     isReady: whyNotReady(context).length === 0,
-    stores: { jobs: jobStore.failure === null, documents: documents.failure === null },
+    stores: {
+      // A server may keep its connections and answer nothing.
+      jobs: jobStore.failure === null && waiting !== null && webhooks !== null,
+      documents: documents.failure === null
+    },
     experts: named.filter(({ state }) => state !== 'STOPPED').map(readExpert),
     jobs: { waiting, running: jobs.claimed },
     pipelines: pipelines.underWay,

@@ -373,6 +373,25 @@ t.test('whoever reaches the host may scrape it, also by HEAD; it is documented',
   t.ok(paths['/metrics'].get.responses['200'].content['text/plain'])
 })
 
+t.test('it answers while the host stops, whatever the scraper adds to its path', async (t) => {
+  const { url, host, latches, predict } = await startNoted(t)
+  const held = predict('held', 'hold 1')
+  await latches.started('held')
+  const stopped = host.stop()
+  await until('the host stops', async () =>
+    (await call(`${url}/experts`, 'GET')).json.code === 'HOST_STOPPING' ? true : undefined
+  )
+  const paths = ['/metrics', '/metrics?collect=all', '/metricsx']
+  const [plain, asked, other] = await Promise.all(paths.map((path) => call(url + path, 'GET')))
+  await latches.release('held')
+  t.equal((await held).status, 200)
+  await stopped
+  t.match([plain, asked, other], [{ status: 200 }, { status: 200 }, { status: 503 }])
+  for (const { text } of [plain, asked] as Array<{ text: string }>) {
+    t.equal(readExposition(text).value('nebula_calls_running', { expert: 'noted' }), 1)
+  }
+})
+
 t.test('a host that is not ready says so, and its experts say why', async (t) => {
   const files = { broken: { ...plugin('broken', ''), 'index.js': 'throw new Error("no")' } }
   const config = { experts: { broken: { required: true } } }
@@ -402,6 +421,28 @@ t.test(
     ])
     t.ok(shown.families.has('nebula_jobs_waiting'))
     t.equal(shown.value('nebula_jobs_running', { expert: 'noted' }), 0)
+  }
+)
+
+t.test(
+  'a store that keeps its connections and tells nothing is not up',
+  { skip: skipWithout('redis-server') },
+  async (t) => {
+    const redis = await startRedis(t)
+    const { url } = await startNoted(t, { env: { REDIS_URL: redis.url } })
+    const jobs = { store: 'jobs' }
+    await shows(url, [['nebula_store_up', jobs, 1]])
+    redis.freeze()
+    const frozen = await scrape(url)
+    t.equal(frozen.value('nebula_jobs_waiting', { expert: 'noted' }), undefined)
+    t.equal(frozen.value('nebula_webhooks_waiting'), undefined)
+    t.equal(frozen.value('nebula_store_up', jobs), 0)
+    t.equal(frozen.value('nebula_store_up', { store: 'documents' }), 1)
+    redis.resume()
+    await shows(url, [
+      ['nebula_store_up', jobs, 1],
+      ['nebula_jobs_waiting', { expert: 'noted' }, 0]
+    ])
   }
 )
 
