@@ -67,6 +67,8 @@ export class Expert {
   #wanted: Candidate
   #current: Generation | null = null
   #candidate: Generation | null = null
+  /** Versions whose place another has taken, or that were given up, until their processes have ended. */
+  readonly #leaving = new Set<Generation>()
   // Changes of version happen one after another; this is the end of the last of them.
   #turn: Promise<unknown> = Promise.resolve()
   #retiring: Promise<void> = Promise.resolve()
@@ -120,12 +122,13 @@ export class Expert {
 
   /** Every process it has, those that start, stand by or leave among them. */
   get processes(): readonly ExpertInstance[] {
-    return [this.#current, this.#candidate].flatMap((generation) => generation?.processes ?? [])
+    const generations = [this.#current, this.#candidate, ...this.#leaving]
+    return generations.flatMap((generation) => generation?.processes ?? [])
   }
 
-  /** Calls that run. */
+  /** Calls that run, also in processes that take no more. */
   get running(): number {
-    return this.instances.reduce((sum, { inFlight, waiting }) => sum + inFlight - waiting, 0)
+    return this.processes.reduce((sum, { inFlight, waiting }) => sum + inFlight - waiting, 0)
   }
 
   /** SHA-256 of the model that answers, as the expert names it; null when it names none, or does not serve. */
@@ -133,9 +136,9 @@ export class Expert {
     return this.instances[0]?.mirror.modelSha256 ?? null
   }
 
-  /** Calls that have not begun: here, or sent ahead of their turn. */
+  /** Calls that have not begun: here, or sent ahead of their turn, also to processes that take no more. */
   get waiting(): number {
-    return this.instances.reduce((sum, { waiting }) => sum + waiting, this.#queue.size)
+    return this.processes.reduce((sum, { waiting }) => sum + waiting, this.#queue.size)
   }
 
   /** How many calls may wait. */
@@ -296,7 +299,6 @@ export class Expert {
     this.#unloaded = true
     this.#abandonCandidate()
     await this.#change(() => this.#takeDown('STOPPED', 'the host is stopping'))
-    await this.#retiring
   }
 
   /** Runs changes of version one after another. */
@@ -388,10 +390,16 @@ export class Expert {
 
   #retire(generation: Generation): void {
     const limit = generation.settings.drain_timeout_ms ?? DRAIN_TIMEOUT_MS
-    this.#retiring = generation.drain(limit).catch((error) => {
+    this.#retiring = this.#seeOff(generation, generation.drain(limit)).catch((error) => {
       const fields = { expert: this.name, err: error }
       this.#around.log.error(fields, 'an old version did not end in good order')
     })
+  }
+
+  /** It is shown as long as it has processes. */
+  async #seeOff(generation: Generation, end: Promise<void>): Promise<void> {
+    this.#leaving.add(generation)
+    await end.finally(() => this.#leaving.delete(generation))
   }
 
   #startFailed(error: Error): string {
@@ -445,6 +453,8 @@ export class Expert {
       await old.drain(Math.max(0, limit - (performance.now() - began)))
       this.#current = null
     }
+    // It is not stopped while a version before still runs what it was sent.
+    await this.#retiring
     const error = wireError('HOST_EXPERT_DRAINED', [this.name])
     for (const run of this.#queue.drain()) run.done({ ok: false, error })
     this.#become(state, reason)
@@ -465,7 +475,8 @@ export class Expert {
   #abandonCandidate(): void {
     const candidate = this.#candidate
     this.#candidate = null
-    if (candidate !== null) this.#unwatched(candidate.end('it was unloaded while it started'))
+    if (candidate === null) return
+    this.#unwatched(this.#seeOff(candidate, candidate.end('it was unloaded while it started')))
   }
 
   #onExit(generation: Generation, why: string, waitMs: number): void {

@@ -9,7 +9,7 @@ import { type Exposition, readExposition, scrape } from '../support/exposition.t
 import { accept, becomes, ended } from '../support/jobs.ts'
 import { makeLatches } from '../support/latches.ts'
 import { notedRuns } from '../support/noted-runs.js'
-import { writeFiles } from '../support/packages.ts'
+import { versioned, writeFiles } from '../support/packages.ts'
 import { endOf, movieIds, runPipeline, startItems } from '../support/pipelines.ts'
 import { call, type HostOptions, plugin, startHost } from '../support/start-host.ts'
 import { until } from '../support/until.ts'
@@ -176,6 +176,71 @@ t.test('processes: memory, and CPU time that does not fall with a process', asyn
   await serves(url, 'busy')
   const after = (await scrape(url)).value('nebula_expert_cpu_seconds_total', busy) as number
   t.ok(after > spent, `${after} s with the new process, ${spent} s before`)
+})
+
+t.test('a version that drains is counted until its processes have ended', async (t) => {
+  const latches = await makeLatches(t)
+  const version = (number: string) =>
+    versioned(
+      'heavy',
+      number,
+      `async predict ({ id }, { signal }) {
+         if (id !== 'held') return '${number}'
+         this.weight = Buffer.alloc(200e6, 1)
+         this.#note('start')
+         await this.#until('spend')
+         for (let i = 0; process.cpuUsage().user < 2.5e6; ) for (i = 0; i < 1e7; i++);
+         this.#note('end')
+         await this.#until('held')
+         return '${number}'
+       }
+       #note (event) {
+         const { LATCH_DIR } = this.config
+         appendFileSync(LATCH_DIR + '/events.ndjson', JSON.stringify({ event, id: 'held' }) + '\\n')
+       }
+       async #until (name) {
+         while (!existsSync(this.config.LATCH_DIR + '/' + name)) await pause(5)
+       }
+       static config = { type: 'object', properties: { LATCH_DIR: { type: 'string' } } }`,
+      `import { appendFileSync, existsSync } from 'node:fs'
+       import { setTimeout as pause } from 'node:timers/promises'`
+    )
+  const { url, home } = await startHost(t, {
+    files: { heavy: version('1.0.0') },
+    env: { LATCH_DIR: latches.dir }
+  })
+  const predict = (id: string) => call(`${url}/predict`, 'POST', { movie_id: id, local: false })
+  const heavy = { expert: 'heavy' }
+  const memory = 'nebula_expert_resident_memory_bytes'
+  const cpu = 'nebula_expert_cpu_seconds_total'
+  const held = predict('held')
+  await latches.started('held')
+  await writeFiles(join(home, 'plugins/heavy'), version('2.0.0'))
+  const reloaded = await call(`${url}/manage/experts/heavy/reload`, 'POST')
+  t.match(reloaded, { status: 200, json: { version: '2.0.0' } })
+  t.equal((await predict('other')).json, '2.0.0', 'the new version serves')
+
+  const before = await shows(url, [
+    ['nebula_calls_running', heavy, 1],
+    ['nebula_expert_processes', heavy, 1]
+  ])
+  await latches.release('spend')
+  await until('the end of its work', async () => (await latches.events())[1])
+  const after = await scrape(url)
+  if (process.platform === 'linux') {
+    for (const shown of [before, after]) t.ok((shown.value(memory, heavy) as number) > 200e6)
+    const spent = (after.value(cpu, heavy) as number) - (before.value(cpu, heavy) as number)
+    t.ok(spent > 1, `${spent} s of the version that drains`)
+  }
+  const unloaded = call(`${url}/manage/experts/heavy/unload`, 'POST')
+  await shows(url, [
+    ['nebula_expert_state', { ...heavy, state: 'DRAINING' }, 1],
+    ['nebula_calls_running', heavy, 1]
+  ])
+  await latches.release('held')
+  t.match(await held, { status: 200, json: '1.0.0' })
+  t.equal((await unloaded).status, 200)
+  t.strictSame((await scrape(url)).having(heavy), [], 'it is stopped when all of it has ended')
 })
 
 t.test('accepted jobs are counted from the line to their end', async (t) => {
