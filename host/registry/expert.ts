@@ -138,7 +138,9 @@ export class Expert {
 
   /** Calls that have not begun: here, or sent ahead of their turn, also to processes that take no more. */
   get waiting(): number {
-    return this.processes.reduce((sum, { waiting }) => sum + waiting, this.#queue.size)
+    let count = this.#queue.size + (this.#current?.waiting ?? 0)
+    for (const { waiting } of this.#leaving) count += waiting
+    return count
   }
 
   /** How many calls may wait. */
