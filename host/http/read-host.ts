@@ -38,11 +38,11 @@ async function toldInTime<T>(ask: () => Promise<T>): Promise<T | null> {
 }
 
 function readExpert(expert: Expert): ExpertReading {
-  const { name, version, state, restarts, slots, running, waiting, maxQueueSize } = expert
+  const { name, version, state, slots, running, waiting, maxQueueSize } = expert
   // One that runs inline has no process of its own.
   const processes = expert.processes.filter(({ pid }) => pid !== process.pid)
   return {
-    ...{ name, version, state, restarts, slots, running, waiting, maxQueueSize },
+    ...{ name, version, state, slots, running, waiting, maxQueueSize },
     instances: expert.instances.length,
     processes: processes.map(readProcess)
   }

@@ -7,6 +7,7 @@ import type {
   CallOutcome,
   ItemObserver,
   JobObserver,
+  ProcessObserver,
   WebhookObserver
 } from './observers.ts'
 import { answerClasses, RequestTally, RouteTallies } from './request-tally.ts'
@@ -23,7 +24,9 @@ export interface MetricsOptions {
  * Counting costs a call no more than a few additions: names and labels are put together when they are asked for. All
  * of an expert's series go when it is stopped.
  */
-export class Metrics implements CallObserver, JobObserver, ItemObserver, WebhookObserver {
+export class Metrics
+  implements CallObserver, ProcessObserver, JobObserver, ItemObserver, WebhookObserver
+{
   readonly requests = new RequestTally()
   readonly #hostRoutes = new RouteTallies()
   readonly #experts = new Map<string, ExpertTally>()
@@ -53,6 +56,10 @@ export class Metrics implements CallObserver, JobObserver, ItemObserver, Webhook
     ranMs: number | null
   ): void {
     this.#of(expert).callEnded(outcome, waitedMs, ranMs)
+  }
+
+  processRestarted(expert: string): void {
+    this.#of(expert).restarts++
   }
 
   jobAccepted(expert: string): void {
@@ -219,7 +226,7 @@ export class Metrics implements CallObserver, JobObserver, ItemObserver, Webhook
     metrics.counter({
       name: 'nebula_expert_restarts_total',
       help: 'Starts after the first, those that failed included.',
-      read: () => this.#now.experts.map(({ name, restarts }) => [{ expert: name }, restarts])
+      read: () => this.#tallies().map(([expert, { restarts }]) => [{ expert }, restarts])
     })
     this.#gaugeOfExperts(
       'nebula_expert_resident_memory_bytes',

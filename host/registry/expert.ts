@@ -365,9 +365,7 @@ export class Expert {
         onRoom: () => this.#pump(),
         onLost: (lost, how, drained) => this.#takeBack(lost, how, generation, drained),
         onExit: (why, waitMs) => this.#onExit(generation, why, waitMs),
-        onRestart: () => {
-          this.restarts += 1
-        },
+        onRestart: () => this.#countRestart(),
         onLoop: (why) => this.#unwatched(this.#quarantine(generation, why)),
         onInitProgress: (progress) => {
           this.initProgress = progress
@@ -427,12 +425,17 @@ export class Expert {
     this.#retryTimer = setTimeout(() => {
       const again = this.#change(async () => {
         if (this.state !== 'STARTING' || this.#unloaded) return
-        this.restarts += 1
+        this.#countRestart()
         await this.#bringUp()
       })
       this.#unwatched(again)
     }, wait)
     return why
+  }
+
+  #countRestart(): void {
+    this.restarts += 1
+    this.#around.processes.processRestarted(this.name)
   }
 
   /** The version that serves stays, and shows why. */

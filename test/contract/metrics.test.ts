@@ -398,6 +398,26 @@ t.test(
   }
 )
 
+t.test('an expert that is loaded again counts from nothing, its restarts too', async (t) => {
+  const { url, predict } = await startNoted(t)
+  const noted = { expert: 'noted' }
+  t.equal((await predict('killer', 'kill 1')).status, 502)
+  await serves(url, 'noted')
+  const lost = { ...noted, outcome: 'lost' }
+  await shows(url, [
+    ['nebula_calls_total', lost, 1],
+    ['nebula_expert_restarts_total', noted, 1]
+  ])
+  for (const action of ['unload', 'load']) {
+    t.equal((await call(`${url}/manage/experts/noted/${action}`, 'POST')).status, 200)
+  }
+  await shows(url, [
+    ['nebula_calls_total', lost, 0],
+    ['nebula_expert_restarts_total', noted, 0]
+  ])
+  t.equal((await expertOf(url, 'noted')).restarts, 1, 'what /experts shows goes on')
+})
+
 t.test('jobs of an unloaded expert are still seen to wait', async (t) => {
   const { url, base, latches } = await startNoted(t, {}, { drain_timeout_ms: 50 })
   const held = await accept(base, 'held', { url: 'hold 1' })
