@@ -243,6 +243,28 @@ t.test('a version that drains is counted until its processes have ended', async 
   t.strictSame((await scrape(url)).having(heavy), [], 'it is stopped when all of it has ended')
 })
 
+t.test('calls that were sent ahead to a version that drains still wait', async (t) => {
+  const { url, latches, predict } = await startNoted(t)
+  const noted = { expert: 'noted' }
+  // Runs so short that calls are sent ahead of their turn.
+  for (let i = 0; i < 50; i++) t.equal((await predict(`short-${i}`)).status, 200)
+  const held = predict('held', 'hold 1')
+  await latches.started('held')
+  const others = Array.from({ length: 10 }, (_, i) => predict(`other-${i}`))
+  await shows(url, [['nebula_calls_waiting', noted, 10]])
+  t.equal((await call(`${url}/manage/experts/noted/reload`, 'POST')).status, 200)
+  const shown = await scrape(url)
+  const parts = [
+    shown.value('nebula_calls_running', noted),
+    shown.value('nebula_calls_waiting', noted),
+    shown.value('nebula_calls_total', { ...noted, outcome: 'succeeded' })
+  ] as [number, number, number]
+  const [running, waiting, ended] = parts
+  t.equal(running + waiting + ended, 61, `${parts} run, wait, have ended`)
+  await latches.release('held')
+  for (const { status } of await Promise.all([held, ...others])) t.equal(status, 200)
+})
+
 t.test('accepted jobs are counted from the line to their end', async (t) => {
   const { url, base, latches } = await startNoted(t)
   const noted = { expert: 'noted' }
