@@ -3,11 +3,11 @@ import { RunQueue } from '../admission/run-queue.ts'
 import type { ExpertSettings } from '../config/config-schema.ts'
 import { type HostError, hostError } from '../errors.ts'
 import type { Logger } from '../observe/log.ts'
-import type { ExpertInstance, LostRuns, Run } from '../runtime/expert-instance.ts'
+import type { ExpertInstance, LostRuns, Run, RunOutcome } from '../runtime/expert-instance.ts'
 import type { WireError } from '../runtime/messages.ts'
 import { wireError } from '../runtime/wire-error.ts'
 import { FailureRecord } from './back-off.ts'
-import { followCall } from './call-outcome.ts'
+import { tellEnd } from './call-outcome.ts'
 import type { Candidate } from './discover.ts'
 import type { ExpertContract } from './expert-contract.ts'
 import type { ExpertSurroundings } from './expert-surroundings.ts'
@@ -205,7 +205,7 @@ export class Expert {
     if (refusal !== null) throw this.#rejected(refusal)
     const instance = this.#queue.size === 0 ? (this.#current?.roomiestFor(run) ?? null) : null
     if (instance?.hasFreeSlot !== true && options.bounded !== false) this.#mustHavePlace()
-    followCall(this.name, run, this.#around.calls)
+    run.askedAt = performance.now()
     if (instance === null) this.#queue.push(run, options.priority)
     else instance.send(run)
   }
@@ -214,6 +214,11 @@ export class Expert {
   cancel(run: Run, error: WireError): void {
     if (this.#queue.remove(run)) run.done({ ok: false, error })
     else run.holder?.cancel(run, error)
+  }
+
+  /** Has the end of a call counted, also of one that was not submitted since the expert takes it no more. */
+  countEnd(run: Run, outcome: RunOutcome): void {
+    tellEnd(this.#around.calls, this.name, run, outcome)
   }
 
   /** Sets declared configuration on every process, and on those that start later. */

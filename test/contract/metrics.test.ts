@@ -299,6 +299,38 @@ t.test('accepted jobs are counted from the line to their end', async (t) => {
   t.ok((shown.value('nebula_job_duration_seconds_sum', noted) as number) > 0.5)
 })
 
+t.test('what a new version takes no more is rejected, wherever it waited', async (t) => {
+  const { url, home, latches, base, predict } = await startNoted(t)
+  const noted = { expert: 'noted' }
+  const held = predict('held', 'hold 1')
+  await latches.started('held')
+  // Some are taken out of the line ahead of their turn, the others when the new version serves.
+  const ids = Array.from({ length: 40 }, (_, i) => `job-${i}`)
+  const jobs = await Promise.all(ids.map((id) => accept(base, id)))
+  const call409 = predict('call')
+  await shows(url, [
+    ['nebula_calls_running', noted, 1],
+    ['nebula_http_requests_in_progress', {}, 3]
+  ])
+  const strict = versioned(
+    'noted',
+    '2.0.0',
+    `static params = { type: 'object', required: ['size'], properties: { size: { type: 'integer' } } }
+     predictImage () { return 1 }`
+  )
+  await writeFiles(join(home, 'plugins/noted'), strict)
+  t.equal((await call(`${base.replace('/experts', '/manage/experts')}/reload`, 'POST')).status, 200)
+  t.match(await call409, { status: 409, json: { code: 'HOST_EXPERT_CHANGED' } })
+  for (const id of jobs) t.match(await ended(url, id), { status: 'failed', error: /size/ })
+  await latches.release('held')
+  t.equal((await held).status, 200)
+  await shows(url, [
+    ['nebula_calls_total', { ...noted, outcome: 'rejected' }, 41],
+    ['nebula_calls_total', { ...noted, outcome: 'failed' }, 0],
+    ['nebula_calls_total', { ...noted, outcome: 'succeeded' }, 1]
+  ])
+})
+
 t.test('webhooks: tries, what waits, and what was given up', async (t) => {
   let answers = 503
   const told = await startReceiver({
