@@ -1,4 +1,4 @@
-import { collectDefaultMetrics } from 'prom-client'
+import { Registry } from 'prom-client'
 import { ExpertTally } from './expert-tally.ts'
 import { Exposition, type Sample } from './exposition.ts'
 import type { ExpertReading, HostReadings } from './host-readings.ts'
@@ -10,6 +10,7 @@ import type {
   ProcessObserver,
   WebhookObserver
 } from './observers.ts'
+import { processMetrics } from './process-metrics.ts'
 import { answerClasses, RequestTally, RouteTallies } from './request-tally.ts'
 
 export interface MetricsOptions {
@@ -32,11 +33,11 @@ export class Metrics
   readonly #experts = new Map<string, ExpertTally>()
   #webhookTries = { delivered: 0, failed: 0 }
   #webhooksGivenUp = 0
+  readonly #process = processMetrics()
   readonly #exposition = new Exposition()
   #readings: HostReadings | null = null
 
   constructor(options: MetricsOptions) {
-    collectDefaultMetrics({ register: this.#exposition.registry })
     this.#defineHost(options)
     this.#defineRequests()
     this.#defineExperts(options)
@@ -119,7 +120,7 @@ export class Metrics
     this.#readings = readings
     for (const { name, processes } of readings.experts) this.#of(name).readCpu(processes)
     // Every metric is read in this very step: another scrape cannot come between.
-    return this.#exposition.registry.metrics()
+    return Registry.merge([this.#process, this.#exposition.registry]).metrics()
   }
 
   #of(expert: string): ExpertTally {

@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import perfHooks from 'node:perf_hooks'
 import { fileURLToPath } from 'node:url'
 import { skipWithout } from '@nebula-experts/sdk/testing'
 import t, { type Test } from 'tap'
@@ -482,14 +483,20 @@ t.test('jobs of an unloaded expert are still seen to wait', async (t) => {
   t.equal(shown.value('nebula_calls_total', { expert: 'noted', outcome: 'drained' }), undefined)
 })
 
-t.test('two hosts in one process count for themselves', async (t) => {
+t.test('two hosts in one process count for themselves, and watch it once', async (t) => {
+  const monitors = t.capture(perfHooks, 'monitorEventLoopDelay', perfHooks.monitorEventLoopDelay)
   const files = { one: plugin('one', 'predict () { return 1 }') }
   const [a, b] = await Promise.all([startHost(t, { files }), startHost(t, { files })])
+  t.ok(monitors().length <= 1, 'whoever comes first watches the process for all')
   const body = { movie_id: 'm', local: false }
   t.equal((await call(`${a.url}/predict`, 'POST', body)).status, 200)
   const succeeded = { expert: 'one', outcome: 'succeeded' }
   await shows(a.url, [['nebula_calls_total', succeeded, 1]])
-  await shows(b.url, [['nebula_calls_total', succeeded, 0]])
+  const other = await shows(b.url, [['nebula_calls_total', succeeded, 0]])
+  const bytes = 'nodejs_heap_size_used_bytes'
+  t.ok((other.value(bytes) as number) > 1e6, 'each shows the process')
+  await a.host.stop()
+  t.ok(((await scrape(b.url)).value(bytes) as number) > 1e6, 'also when the other is gone')
 })
 
 t.test('whoever reaches the host may scrape it, also by HEAD; it is documented', async (t) => {
