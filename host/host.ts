@@ -157,6 +157,7 @@ export async function createHost(options: {
       },
       answer: (expert, what, args) => answerExpert(questions, expert, what, args),
       calls: metrics,
+      processes: metrics,
       onState: (expert) => {
         if (expert.state === 'STOPPED') metrics.forget(expert.name)
         events.publish('expert', viewExpert(expert))

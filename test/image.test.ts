@@ -62,6 +62,7 @@ t.test(
       })
       t.match(proxied, `server ${host}:8000`)
     }
+    t.match(proxied, /location = \/metrics \{\s*return 404;/, 'figures of one of them, to anybody')
   }
 )
 

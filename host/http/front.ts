@@ -28,7 +28,7 @@ const HOST_PATHS = new Set([
 const EXPERT_PATHS = new Set(['predict', 'status', 'cfg', 'set', 'tasks', 'redoc'])
 const EXPERTS = '/experts/'
 /** What those who watch over the host ask for, also while it stops. */
-const WATCHED = /^\/(health\/|metrics$)/
+const WATCHED = /^\/(health\/|metrics(\?|$))/
 
 /**
  * Hands each request to the application it is for, in front of all routing: an expert's own, by its

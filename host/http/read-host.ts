@@ -21,7 +21,11 @@ export async function readHost(context: HostRouteContext): Promise<HostReadings>
   const named = registry.all.filter((expert) => registry.get(expert.name) === expert)
   return {
     isReady: whyNotReady(context).length === 0,
-    stores: { jobs: jobStore.failure === null, documents: documents.failure === null },
+    stores: {
+      // A server may keep its connections and answer nothing.
+      jobs: jobStore.failure === null && waiting !== null && webhooks !== null,
+      documents: documents.failure === null
+    },
     experts: named.filter(({ state }) => state !== 'STOPPED').map(readExpert),
     jobs: { waiting, running: jobs.claimed },
     pipelines: pipelines.underWay,
@@ -34,11 +38,11 @@ async function toldInTime<T>(ask: () => Promise<T>): Promise<T | null> {
 }
 
 function readExpert(expert: Expert): ExpertReading {
-  const { name, version, state, restarts, slots, running, waiting, maxQueueSize } = expert
+  const { name, version, state, slots, running, waiting, maxQueueSize } = expert
   // One that runs inline has no process of its own.
   const processes = expert.processes.filter(({ pid }) => pid !== process.pid)
   return {
-    ...{ name, version, state, restarts, slots, running, waiting, maxQueueSize },
+    ...{ name, version, state, slots, running, waiting, maxQueueSize },
     instances: expert.instances.length,
     processes: processes.map(readProcess)
   }

@@ -77,7 +77,10 @@ function beginRun(order: WorkOrder, kind: CallKind, body: string): Work {
   const run = makeRun(order, kind, body)
   run.onProgress = order.onProgress
   const outcome = new Promise<WorkOutcome>((resolve) => {
-    run.done = (ended) => resolve(asWhole(isRouteKind(kind) ? ended : asPrediction(ended)))
+    run.done = (ended) => {
+      expert.countEnd(run, ended)
+      resolve(asWhole(isRouteKind(kind) ? ended : asPrediction(ended)))
+    }
   })
   submit(order, run, !admitted)
   return { outcome, cancel: (error) => expert.cancel(run, error) }
@@ -95,6 +98,7 @@ function beginItems(order: WorkOrder): Work {
     const outcome = new Promise<RunOutcome>((resolve) => {
       run.done = (ended) => {
         runs.delete(run)
+        expert.countEnd(run, ended)
         resolve(asPrediction(ended))
       }
     })
@@ -182,7 +186,9 @@ function makeRun(order: WorkOrder, kind: CallKind, body: string): Run {
     alone: order.alone === true,
     reruns: 0,
     resends: 0,
+    askedAt: undefined,
     begunAt: undefined,
+    endedAt: undefined,
     onStart: order.onStart,
     onLog: order.onLog,
     onProgress: undefined,

@@ -11,6 +11,7 @@ export class ExpertTally {
   readonly calls = zeros(callOutcomes)
   readonly callWaits = new DurationTally(CALL_BOUNDS)
   readonly callRuns = new DurationTally(CALL_BOUNDS)
+  restarts = 0
   jobsAccepted = 0
   jobRunsLost = 0
   readonly jobsEnded = zeros(['succeeded', 'failed', 'canceled'])

@@ -20,7 +20,6 @@ export interface ExpertReading {
   name: string
   version: string | null
   state: string
-  restarts: number
   /** Processes that take calls. */
   instances: number
   /** Runs at once. */

@@ -1,4 +1,4 @@
-import { collectDefaultMetrics } from 'prom-client'
+import { Registry } from 'prom-client'
 import { ExpertTally } from './expert-tally.ts'
 import { Exposition, type Sample } from './exposition.ts'
 import type { ExpertReading, HostReadings } from './host-readings.ts'
@@ -7,8 +7,10 @@ import type {
   CallOutcome,
   ItemObserver,
   JobObserver,
+  ProcessObserver,
   WebhookObserver
 } from './observers.ts'
+import { processMetrics } from './process-metrics.ts'
 import { answerClasses, RequestTally, RouteTallies } from './request-tally.ts'
 
 export interface MetricsOptions {
@@ -23,17 +25,19 @@ export interface MetricsOptions {
  * Counting costs a call no more than a few additions: names and labels are put together when they are asked for. All
  * of an expert's series go when it is stopped.
  */
-export class Metrics implements CallObserver, JobObserver, ItemObserver, WebhookObserver {
+export class Metrics
+  implements CallObserver, ProcessObserver, JobObserver, ItemObserver, WebhookObserver
+{
   readonly requests = new RequestTally()
   readonly #hostRoutes = new RouteTallies()
   readonly #experts = new Map<string, ExpertTally>()
   #webhookTries = { delivered: 0, failed: 0 }
   #webhooksGivenUp = 0
+  readonly #process = processMetrics()
   readonly #exposition = new Exposition()
   #readings: HostReadings | null = null
 
   constructor(options: MetricsOptions) {
-    collectDefaultMetrics({ register: this.#exposition.registry })
     this.#defineHost(options)
     this.#defineRequests()
     this.#defineExperts(options)
@@ -53,6 +57,10 @@ export class Metrics implements CallObserver, JobObserver, ItemObserver, Webhook
     ranMs: number | null
   ): void {
     this.#of(expert).callEnded(outcome, waitedMs, ranMs)
+  }
+
+  processRestarted(expert: string): void {
+    this.#of(expert).restarts++
   }
 
   jobAccepted(expert: string): void {
@@ -112,7 +120,7 @@ export class Metrics implements CallObserver, JobObserver, ItemObserver, Webhook
     this.#readings = readings
     for (const { name, processes } of readings.experts) this.#of(name).readCpu(processes)
     // Every metric is read in this very step: another scrape cannot come between.
-    return this.#exposition.registry.metrics()
+    return Registry.merge([this.#process, this.#exposition.registry]).metrics()
   }
 
   #of(expert: string): ExpertTally {
@@ -219,7 +227,7 @@ export class Metrics implements CallObserver, JobObserver, ItemObserver, Webhook
     metrics.counter({
       name: 'nebula_expert_restarts_total',
       help: 'Starts after the first, those that failed included.',
-      read: () => this.#now.experts.map(({ name, restarts }) => [{ expert: name }, restarts])
+      read: () => this.#tallies().map(([expert, { restarts }]) => [{ expert }, restarts])
     })
     this.#gaugeOfExperts(
       'nebula_expert_resident_memory_bytes',

@@ -26,6 +26,12 @@ export interface CallObserver {
   ): void
 }
 
+/** Hears what becomes of the processes of experts. */
+export interface ProcessObserver {
+  /** One is started again after it, or its start, failed. */
+  processRestarted(expert: string): void
+}
+
 /** Hears what becomes of accepted jobs. */
 export interface JobObserver {
   jobAccepted(expert: string): void

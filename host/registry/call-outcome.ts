@@ -10,19 +10,17 @@ const OUTCOMES = new Map<string, CallOutcome>([
   ['HOST_EXPERT_CHANGED', 'rejected']
 ])
 
-/** Has an observer told how a call ends that its expert has taken. */
-export function followCall(expert: string, run: Run, observer: CallObserver): void {
-  const askedAt = performance.now()
-  const { done } = run
-  run.done = (outcome) => {
-    const { begunAt } = run
-    if (begunAt === undefined) observer.callEnded(expert, outcomeOf(outcome), null, null)
-    else {
-      const ranMs = performance.now() - begunAt
-      observer.callEnded(expert, outcomeOf(outcome), begunAt - askedAt, ranMs)
-    }
-    done(outcome)
-  }
+/** Tells an observer how a call has ended. */
+export function tellEnd(
+  observer: CallObserver,
+  expert: string,
+  run: Run,
+  outcome: RunOutcome
+): void {
+  const { askedAt, begunAt, endedAt } = run
+  const waitedMs = begunAt === undefined ? null : begunAt - (askedAt ?? begunAt)
+  const ranMs = begunAt === undefined ? null : (endedAt ?? performance.now()) - begunAt
+  observer.callEnded(expert, outcomeOf(outcome), waitedMs, ranMs)
 }
 
 function outcomeOf(outcome: RunOutcome): CallOutcome {

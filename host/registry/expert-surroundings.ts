@@ -1,6 +1,6 @@
 import type { MediaPolicy } from '@nebula-experts/sdk/hosting'
 import type { Logger } from '../observe/log.ts'
-import type { CallObserver } from '../observe/observers.ts'
+import type { CallObserver, ProcessObserver } from '../observe/observers.ts'
 import type { Expert } from './expert.ts'
 import type { ExpertContract } from './expert-contract.ts'
 
@@ -24,6 +24,7 @@ export interface ExpertSurroundings {
   /** Answers what an expert asks its host: arguments and answer are JSON. @throws HostError */
   answer: (expert: string, what: string, args: string) => Promise<string>
   calls: CallObserver
+  processes: ProcessObserver
   /** Told of every change of state. */
   onState: (expert: Expert) => void
 }

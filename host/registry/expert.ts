@@ -3,11 +3,11 @@ import { RunQueue } from '../admission/run-queue.ts'
 import type { ExpertSettings } from '../config/config-schema.ts'
 import { type HostError, hostError } from '../errors.ts'
 import type { Logger } from '../observe/log.ts'
-import type { ExpertInstance, LostRuns, Run } from '../runtime/expert-instance.ts'
+import type { ExpertInstance, LostRuns, Run, RunOutcome } from '../runtime/expert-instance.ts'
 import type { WireError } from '../runtime/messages.ts'
 import { wireError } from '../runtime/wire-error.ts'
 import { FailureRecord } from './back-off.ts'
-import { followCall } from './call-outcome.ts'
+import { tellEnd } from './call-outcome.ts'
 import type { Candidate } from './discover.ts'
 import type { ExpertContract } from './expert-contract.ts'
 import type { ExpertSurroundings } from './expert-surroundings.ts'
@@ -67,6 +67,8 @@ export class Expert {
   #wanted: Candidate
   #current: Generation | null = null
   #candidate: Generation | null = null
+  /** Versions whose place another has taken, or that were given up, until their processes have ended. */
+  readonly #leaving = new Set<Generation>()
   // Changes of version happen one after another; this is the end of the last of them.
   #turn: Promise<unknown> = Promise.resolve()
   #retiring: Promise<void> = Promise.resolve()
@@ -120,12 +122,13 @@ export class Expert {
 
   /** Every process it has, those that start, stand by or leave among them. */
   get processes(): readonly ExpertInstance[] {
-    return [this.#current, this.#candidate].flatMap((generation) => generation?.processes ?? [])
+    const generations = [this.#current, this.#candidate, ...this.#leaving]
+    return generations.flatMap((generation) => generation?.processes ?? [])
   }
 
-  /** Calls that run. */
+  /** Calls that run, also in processes that take no more. */
   get running(): number {
-    return this.instances.reduce((sum, { inFlight, waiting }) => sum + inFlight - waiting, 0)
+    return this.processes.reduce((sum, { inFlight, waiting }) => sum + inFlight - waiting, 0)
   }
 
   /** SHA-256 of the model that answers, as the expert names it; null when it names none, or does not serve. */
@@ -133,9 +136,11 @@ export class Expert {
     return this.instances[0]?.mirror.modelSha256 ?? null
   }
 
-  /** Calls that have not begun: here, or sent ahead of their turn. */
+  /** Calls that have not begun: here, or sent ahead of their turn, also to processes that take no more. */
   get waiting(): number {
-    return this.instances.reduce((sum, { waiting }) => sum + waiting, this.#queue.size)
+    let count = this.#queue.size + (this.#current?.waiting ?? 0)
+    for (const { waiting } of this.#leaving) count += waiting
+    return count
   }
 
   /** How many calls may wait. */
@@ -200,7 +205,7 @@ export class Expert {
     if (refusal !== null) throw this.#rejected(refusal)
     const instance = this.#queue.size === 0 ? (this.#current?.roomiestFor(run) ?? null) : null
     if (instance?.hasFreeSlot !== true && options.bounded !== false) this.#mustHavePlace()
-    followCall(this.name, run, this.#around.calls)
+    run.askedAt = performance.now()
     if (instance === null) this.#queue.push(run, options.priority)
     else instance.send(run)
   }
@@ -209,6 +214,11 @@ export class Expert {
   cancel(run: Run, error: WireError): void {
     if (this.#queue.remove(run)) run.done({ ok: false, error })
     else run.holder?.cancel(run, error)
+  }
+
+  /** Has the end of a call counted, also of one that was not submitted since the expert takes it no more. */
+  countEnd(run: Run, outcome: RunOutcome): void {
+    tellEnd(this.#around.calls, this.name, run, outcome)
   }
 
   /** Sets declared configuration on every process, and on those that start later. */
@@ -296,7 +306,6 @@ export class Expert {
     this.#unloaded = true
     this.#abandonCandidate()
     await this.#change(() => this.#takeDown('STOPPED', 'the host is stopping'))
-    await this.#retiring
   }
 
   /** Runs changes of version one after another. */
@@ -361,9 +370,7 @@ export class Expert {
         onRoom: () => this.#pump(),
         onLost: (lost, how, drained) => this.#takeBack(lost, how, generation, drained),
         onExit: (why, waitMs) => this.#onExit(generation, why, waitMs),
-        onRestart: () => {
-          this.restarts += 1
-        },
+        onRestart: () => this.#countRestart(),
         onLoop: (why) => this.#unwatched(this.#quarantine(generation, why)),
         onInitProgress: (progress) => {
           this.initProgress = progress
@@ -388,10 +395,16 @@ export class Expert {
 
   #retire(generation: Generation): void {
     const limit = generation.settings.drain_timeout_ms ?? DRAIN_TIMEOUT_MS
-    this.#retiring = generation.drain(limit).catch((error) => {
+    this.#retiring = this.#seeOff(generation, generation.drain(limit)).catch((error) => {
       const fields = { expert: this.name, err: error }
       this.#around.log.error(fields, 'an old version did not end in good order')
     })
+  }
+
+  /** It is shown as long as it has processes. */
+  async #seeOff(generation: Generation, end: Promise<void>): Promise<void> {
+    this.#leaving.add(generation)
+    await end.finally(() => this.#leaving.delete(generation))
   }
 
   #startFailed(error: Error): string {
@@ -417,12 +430,17 @@ export class Expert {
     this.#retryTimer = setTimeout(() => {
       const again = this.#change(async () => {
         if (this.state !== 'STARTING' || this.#unloaded) return
-        this.restarts += 1
+        this.#countRestart()
         await this.#bringUp()
       })
       this.#unwatched(again)
     }, wait)
     return why
+  }
+
+  #countRestart(): void {
+    this.restarts += 1
+    this.#around.processes.processRestarted(this.name)
   }
 
   /** The version that serves stays, and shows why. */
@@ -445,6 +463,8 @@ export class Expert {
       await old.drain(Math.max(0, limit - (performance.now() - began)))
       this.#current = null
     }
+    // It is not stopped while a version before still runs what it was sent.
+    await this.#retiring
     const error = wireError('HOST_EXPERT_DRAINED', [this.name])
     for (const run of this.#queue.drain()) run.done({ ok: false, error })
     this.#become(state, reason)
@@ -465,7 +485,8 @@ export class Expert {
   #abandonCandidate(): void {
     const candidate = this.#candidate
     this.#candidate = null
-    if (candidate !== null) this.#unwatched(candidate.end('it was unloaded while it started'))
+    if (candidate === null) return
+    this.#unwatched(this.#seeOff(candidate, candidate.end('it was unloaded while it started')))
   }
 
   #onExit(generation: Generation, why: string, waitMs: number): void {

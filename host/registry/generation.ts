@@ -111,6 +111,14 @@ export class Generation {
     return [...this.#everyInstance, ...this.#leaving.keys()]
   }
 
+  /** Calls that were sent ahead of their turn. Asked for each call that has to wait: no list is made. */
+  get waiting(): number {
+    let count = 0
+    for (const { waiting } of this.#instances) count += waiting
+    for (const { waiting } of this.#leaving.keys()) count += waiting
+    return count
+  }
+
   get slots(): number {
     return this.#wanted * this.#concurrency
   }

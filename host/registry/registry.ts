@@ -8,7 +8,7 @@ import { fingerprintOf } from './serving-copy.ts'
 
 type Around = Pick<
   ExpertSurroundings,
-  'log' | 'runDir' | 'prepareRoutes' | 'answer' | 'calls' | 'onState'
+  'log' | 'runDir' | 'prepareRoutes' | 'answer' | 'calls' | 'processes' | 'onState'
 >
 
 /** What the registry looks at to see whether an expert's package or settings changed. */

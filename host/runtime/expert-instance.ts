@@ -39,8 +39,12 @@ export interface Run {
   resends: number
   /** Where it was sent last. */
   holder?: ExpertInstance
-  /** When it began there, by `performance.now()`. */
+  /** When its expert took it, by `performance.now()`. */
+  askedAt?: number | undefined
+  /** When it began in the process to which it was sent last; likewise. */
   begunAt?: number | undefined
+  /** When that process answered; likewise. */
+  endedAt?: number | undefined
   onStart?: (() => void) | undefined
   onLog?: ((line: RunLogLine) => void) | undefined
   onProgress?: ((fraction: number, note: string | null) => void) | undefined
@@ -405,7 +409,8 @@ export class ExpertInstance {
     this.#running.delete(id)
     this.jobsDone += 1
     if (pending.timer !== null) clearTimeout(pending.timer)
-    const ms = performance.now() - pending.startedAt
+    pending.run.endedAt = performance.now()
+    const ms = pending.run.endedAt - pending.startedAt
     this.#meanRunMs += (ms - this.#meanRunMs) * 0.1
     const next = this.#ahead.shift()
     if (next !== undefined) this.#begin(next)

@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import perfHooks from 'node:perf_hooks'
 import { fileURLToPath } from 'node:url'
 import { skipWithout } from '@nebula-experts/sdk/testing'
 import t, { type Test } from 'tap'
@@ -9,7 +10,7 @@ import { type Exposition, readExposition, scrape } from '../support/exposition.t
 import { accept, becomes, ended } from '../support/jobs.ts'
 import { makeLatches } from '../support/latches.ts'
 import { notedRuns } from '../support/noted-runs.js'
-import { writeFiles } from '../support/packages.ts'
+import { versioned, writeFiles } from '../support/packages.ts'
 import { endOf, movieIds, runPipeline, startItems } from '../support/pipelines.ts'
 import { call, type HostOptions, plugin, startHost } from '../support/start-host.ts'
 import { until } from '../support/until.ts'
@@ -74,10 +75,12 @@ t.test('calls are counted by how they end, and requests by their route', async (
   for (const id of ['1', '2', '3']) t.equal((await predict(id)).status, 200)
   const held = predict('held', 'hold 1')
   await latches.started('held')
-  const before = await scrape(url)
-  t.equal(before.value('nebula_calls_running', { expert: 'noted' }), 1)
-  t.equal(before.value('nebula_calls_waiting', { expert: 'noted' }), 0)
-  t.equal(before.value('nebula_http_requests_in_progress'), 2, 'the held one, and this')
+  await shows(url, [
+    ['nebula_calls_running', { expert: 'noted' }, 1],
+    ['nebula_calls_waiting', { expert: 'noted' }, 0],
+    // The held one, and the scrape.
+    ['nebula_http_requests_in_progress', {}, 2]
+  ])
   t.equal((await predict('too-many')).status, 503)
   await latches.release('held')
   t.equal((await held).status, 200)
@@ -176,6 +179,97 @@ t.test('processes: memory, and CPU time that does not fall with a process', asyn
   t.ok(after > spent, `${after} s with the new process, ${spent} s before`)
 })
 
+t.test('a version that drains is counted until its processes have ended', async (t) => {
+  const latches = await makeLatches(t)
+  const version = (number: string) =>
+    versioned(
+      'heavy',
+      number,
+      `async predict ({ id }, { signal }) {
+         if (id !== 'held') return '${number}'
+         this.weight = Buffer.alloc(200e6, 1)
+         this.#note('start')
+         await this.#until('spend')
+         const from = process.cpuUsage()
+         for (let i = 0; process.cpuUsage(from).user < 7e5; ) for (i = 0; i < 1e7; i++);
+         this.#note('end')
+         await this.#until('held')
+         return '${number}'
+       }
+       #note (event) {
+         const { LATCH_DIR } = this.config
+         appendFileSync(LATCH_DIR + '/events.ndjson', JSON.stringify({ event, id: 'held' }) + '\\n')
+       }
+       async #until (name) {
+         while (!existsSync(this.config.LATCH_DIR + '/' + name)) await pause(5)
+       }
+       static config = { type: 'object', properties: { LATCH_DIR: { type: 'string' } } }`,
+      `import { appendFileSync, existsSync } from 'node:fs'
+       import { setTimeout as pause } from 'node:timers/promises'`
+    )
+  const { url, home } = await startHost(t, {
+    files: { heavy: version('1.0.0') },
+    config: { experts: { heavy: { concurrency: 2 } } },
+    env: { LATCH_DIR: latches.dir }
+  })
+  const predict = (id: string) => call(`${url}/predict`, 'POST', { movie_id: id, local: false })
+  const heavy = { expert: 'heavy' }
+  const memory = 'nebula_expert_resident_memory_bytes'
+  const cpu = 'nebula_expert_cpu_seconds_total'
+  const held = predict('held')
+  await latches.started('held')
+  await writeFiles(join(home, 'plugins/heavy'), version('2.0.0'))
+  const reloaded = await call(`${url}/manage/experts/heavy/reload`, 'POST')
+  t.match(reloaded, { status: 200, json: { version: '2.0.0' } })
+  t.equal((await predict('other')).json, '2.0.0', 'the new version serves')
+
+  const before = await shows(url, [
+    ['nebula_calls_running', heavy, 1],
+    ['nebula_expert_processes', heavy, 1]
+  ])
+  await latches.release('spend')
+  await until('the end of its work', async () => (await latches.events())[1])
+  const after = await scrape(url)
+  if (process.platform === 'linux') {
+    for (const shown of [before, after]) t.ok((shown.value(memory, heavy) as number) > 200e6)
+    const spent = (after.value(cpu, heavy) as number) - (before.value(cpu, heavy) as number)
+    t.ok(spent > 0.6, `${spent} s of the version that drains`)
+  }
+  const unloaded = call(`${url}/manage/experts/heavy/unload`, 'POST')
+  await shows(url, [
+    ['nebula_expert_state', { ...heavy, state: 'DRAINING' }, 1],
+    // The version that served is gone.
+    ['nebula_expert_slots', heavy, 1],
+    ['nebula_calls_running', heavy, 1]
+  ])
+  await latches.release('held')
+  t.match(await held, { status: 200, json: '1.0.0' })
+  t.equal((await unloaded).status, 200)
+  t.strictSame((await scrape(url)).having(heavy), [], 'it is stopped when all of it has ended')
+})
+
+t.test('calls that were sent ahead to a version that drains still wait', async (t) => {
+  const { url, latches, predict } = await startNoted(t)
+  const noted = { expert: 'noted' }
+  // Runs so short that calls are sent ahead of their turn.
+  for (let i = 0; i < 50; i++) t.equal((await predict(`short-${i}`)).status, 200)
+  const held = predict('held', 'hold 1')
+  await latches.started('held')
+  const others = Array.from({ length: 10 }, (_, i) => predict(`other-${i}`))
+  await shows(url, [['nebula_calls_waiting', noted, 10]])
+  t.equal((await call(`${url}/manage/experts/noted/reload`, 'POST')).status, 200)
+  const shown = await scrape(url)
+  const parts = [
+    shown.value('nebula_calls_running', noted),
+    shown.value('nebula_calls_waiting', noted),
+    shown.value('nebula_calls_total', { ...noted, outcome: 'succeeded' })
+  ] as [number, number, number]
+  const [running, waiting, ended] = parts
+  t.equal(running + waiting + ended, 61, `${parts} run, wait, have ended`)
+  await latches.release('held')
+  for (const { status } of await Promise.all([held, ...others])) t.equal(status, 200)
+})
+
 t.test('accepted jobs are counted from the line to their end', async (t) => {
   const { url, base, latches } = await startNoted(t)
   const noted = { expert: 'noted' }
@@ -208,6 +302,38 @@ t.test('accepted jobs are counted from the line to their end', async (t) => {
   ])
   // The lost one waited half a second for its second run.
   t.ok((shown.value('nebula_job_duration_seconds_sum', noted) as number) > 0.5)
+})
+
+t.test('what a new version takes no more is rejected, wherever it waited', async (t) => {
+  const { url, home, latches, base, predict } = await startNoted(t)
+  const noted = { expert: 'noted' }
+  const held = predict('held', 'hold 1')
+  await latches.started('held')
+  // Some are taken out of the line ahead of their turn, the others when the new version serves.
+  const ids = Array.from({ length: 40 }, (_, i) => `job-${i}`)
+  const jobs = await Promise.all(ids.map((id) => accept(base, id)))
+  const call409 = predict('call')
+  await shows(url, [
+    ['nebula_calls_running', noted, 1],
+    ['nebula_http_requests_in_progress', {}, 3]
+  ])
+  const strict = versioned(
+    'noted',
+    '2.0.0',
+    `static params = { type: 'object', required: ['size'], properties: { size: { type: 'integer' } } }
+     predictImage () { return 1 }`
+  )
+  await writeFiles(join(home, 'plugins/noted'), strict)
+  t.equal((await call(`${base.replace('/experts', '/manage/experts')}/reload`, 'POST')).status, 200)
+  t.match(await call409, { status: 409, json: { code: 'HOST_EXPERT_CHANGED' } })
+  for (const id of jobs) t.match(await ended(url, id), { status: 'failed', error: /size/ })
+  await latches.release('held')
+  t.equal((await held).status, 200)
+  await shows(url, [
+    ['nebula_calls_total', { ...noted, outcome: 'rejected' }, 41],
+    ['nebula_calls_total', { ...noted, outcome: 'failed' }, 0],
+    ['nebula_calls_total', { ...noted, outcome: 'succeeded' }, 1]
+  ])
 })
 
 t.test('webhooks: tries, what waits, and what was given up', async (t) => {
@@ -331,6 +457,26 @@ t.test(
   }
 )
 
+t.test('an expert that is loaded again counts from nothing, its restarts too', async (t) => {
+  const { url, predict } = await startNoted(t)
+  const noted = { expert: 'noted' }
+  t.equal((await predict('killer', 'kill 1')).status, 502)
+  await serves(url, 'noted')
+  const lost = { ...noted, outcome: 'lost' }
+  await shows(url, [
+    ['nebula_calls_total', lost, 1],
+    ['nebula_expert_restarts_total', noted, 1]
+  ])
+  for (const action of ['unload', 'load']) {
+    t.equal((await call(`${url}/manage/experts/noted/${action}`, 'POST')).status, 200)
+  }
+  await shows(url, [
+    ['nebula_calls_total', lost, 0],
+    ['nebula_expert_restarts_total', noted, 0]
+  ])
+  t.equal((await expertOf(url, 'noted')).restarts, 1, 'what /experts shows goes on')
+})
+
 t.test('jobs of an unloaded expert are still seen to wait', async (t) => {
   const { url, base, latches } = await startNoted(t, {}, { drain_timeout_ms: 50 })
   const held = await accept(base, 'held', { url: 'hold 1' })
@@ -341,14 +487,20 @@ t.test('jobs of an unloaded expert are still seen to wait', async (t) => {
   t.equal(shown.value('nebula_calls_total', { expert: 'noted', outcome: 'drained' }), undefined)
 })
 
-t.test('two hosts in one process count for themselves', async (t) => {
+t.test('two hosts in one process count for themselves, and watch it once', async (t) => {
+  const monitors = t.capture(perfHooks, 'monitorEventLoopDelay', perfHooks.monitorEventLoopDelay)
   const files = { one: plugin('one', 'predict () { return 1 }') }
   const [a, b] = await Promise.all([startHost(t, { files }), startHost(t, { files })])
+  t.ok(monitors().length <= 1, 'whoever comes first watches the process for all')
   const body = { movie_id: 'm', local: false }
   t.equal((await call(`${a.url}/predict`, 'POST', body)).status, 200)
   const succeeded = { expert: 'one', outcome: 'succeeded' }
   await shows(a.url, [['nebula_calls_total', succeeded, 1]])
-  await shows(b.url, [['nebula_calls_total', succeeded, 0]])
+  const other = await shows(b.url, [['nebula_calls_total', succeeded, 0]])
+  const bytes = 'nodejs_heap_size_used_bytes'
+  t.ok((other.value(bytes) as number) > 1e6, 'each shows the process')
+  await a.host.stop()
+  t.ok(((await scrape(b.url)).value(bytes) as number) > 1e6, 'also when the other is gone')
 })
 
 t.test('whoever reaches the host may scrape it, also by HEAD; it is documented', async (t) => {
@@ -369,6 +521,25 @@ t.test('whoever reaches the host may scrape it, also by HEAD; it is documented',
   t.equal((await call(`${url}/metrics`, 'POST')).status, 405)
   const { paths } = (await call(`${url}/docs/host.json`, 'GET')).json
   t.ok(paths['/metrics'].get.responses['200'].content['text/plain'])
+})
+
+t.test('it answers while the host stops, whatever the scraper adds to its path', async (t) => {
+  const { url, host, latches, predict } = await startNoted(t)
+  const held = predict('held', 'hold 1')
+  await latches.started('held')
+  const stopped = host.stop()
+  await until('the host stops', async () =>
+    (await call(`${url}/experts`, 'GET')).json.code === 'HOST_STOPPING' ? true : undefined
+  )
+  const paths = ['/metrics', '/metrics?collect=all', '/metricsx']
+  const [plain, asked, other] = await Promise.all(paths.map((path) => call(url + path, 'GET')))
+  await latches.release('held')
+  t.equal((await held).status, 200)
+  await stopped
+  t.match([plain, asked, other], [{ status: 200 }, { status: 200 }, { status: 503 }])
+  for (const { text } of [plain, asked] as Array<{ text: string }>) {
+    t.equal(readExposition(text).value('nebula_calls_running', { expert: 'noted' }), 1)
+  }
 })
 
 t.test('a host that is not ready says so, and its experts say why', async (t) => {
@@ -400,6 +571,28 @@ t.test(
     ])
     t.ok(shown.families.has('nebula_jobs_waiting'))
     t.equal(shown.value('nebula_jobs_running', { expert: 'noted' }), 0)
+  }
+)
+
+t.test(
+  'a store that keeps its connections and tells nothing is not up',
+  { skip: skipWithout('redis-server') },
+  async (t) => {
+    const redis = await startRedis(t)
+    const { url } = await startNoted(t, { env: { REDIS_URL: redis.url } })
+    const jobs = { store: 'jobs' }
+    await shows(url, [['nebula_store_up', jobs, 1]])
+    redis.freeze()
+    const frozen = await scrape(url)
+    t.equal(frozen.value('nebula_jobs_waiting', { expert: 'noted' }), undefined)
+    t.equal(frozen.value('nebula_webhooks_waiting'), undefined)
+    t.equal(frozen.value('nebula_store_up', jobs), 0)
+    t.equal(frozen.value('nebula_store_up', { store: 'documents' }), 1)
+    redis.resume()
+    await shows(url, [
+      ['nebula_store_up', jobs, 1],
+      ['nebula_jobs_waiting', { expert: 'noted' }, 0]
+    ])
   }
 )
 

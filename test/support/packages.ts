@@ -5,8 +5,13 @@ import { predict } from './experts.ts'
 import { plugin } from './start-host.ts'
 
 /** A plugin of that version whose predictions answer the version, unless `body` says otherwise. */
-export function versioned(name: string, version: string, body?: string): Record<string, string> {
-  const files = plugin(name, body ?? `async predict() { return '${version}' }`)
+export function versioned(
+  name: string,
+  version: string,
+  body = `async predict() { return '${version}' }`,
+  before?: string
+): Record<string, string> {
+  const files = plugin(name, body, before)
   const manifest = { ...JSON.parse(files['package.json'] as string), version }
   return { ...files, 'package.json': JSON.stringify(manifest) }
 }
