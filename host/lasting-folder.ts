@@ -1,9 +1,7 @@
-import { mkdir, open } from 'node:fs/promises'
+import { mkdir } from 'node:fs/promises'
 import { dirname } from 'node:path'
+import { syncFolder } from '@nebula-experts/sdk'
 import type { Logger } from './observe/log.ts'
-
-/** Of a folder that may be used but not read, and of systems that cannot sync folders. */
-const CANNOT_SYNC = new Set(['EACCES', 'EPERM', 'EINVAL', 'EISDIR', 'ENOTSUP'])
 
 /**
  * Makes a folder, and those above it that are missing. When this resolves, a loss of power takes none of their names:
@@ -27,14 +25,4 @@ export async function makeLastingFolder(path: string): Promise<boolean> {
 export async function makeStoreFolder(path: string, log: Logger): Promise<void> {
   const isNew = await makeLastingFolder(path)
   if (isNew) log.info({ path }, 'a new store begins: its folder was missing')
-}
-
-/** What was made, renamed or removed in a folder outlives a loss of power when this resolves, where folders can be synced. */
-export async function syncFolder(path: string): Promise<void> {
-  try {
-    const folder = await open(path, 'r')
-    await folder.sync().finally(() => folder.close())
-  } catch (error) {
-    if (!CANNOT_SYNC.has((error as NodeJS.ErrnoException).code ?? '')) throw error
-  }
 }

@@ -1,6 +1,6 @@
 import { copyFile, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { syncFolder } from '../lasting-folder.ts'
+import { syncFolder } from '@nebula-experts/sdk'
 
 /**
  * Files that belong to jobs, each job's under its id: they stay, whatever becomes of the host, until

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { lstat, mkdir, open, realpath, rename, unlink } from 'node:fs/promises'
 import { basename, dirname, isAbsolute, join, relative, resolve, sep } from 'node:path'
-import { syncFolder } from '../lasting-folder.ts'
+import { syncFolder } from '@nebula-experts/sdk'
 import { parseAnswer } from './parse-answer.ts'
 
 /** A path that is not taken, or could not be written; the message is for the caller. */
