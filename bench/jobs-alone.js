@@ -38,7 +38,8 @@ export async function startJobs({ concurrency, redisUrl }) {
     submit: (run) => {
       run.onStart?.()
       setImmediate(run.done, ANSWER)
-    }
+    },
+    countEnd: () => {}
   }
   const { dispatch } = store
   const done = dispatch.done.bind(dispatch)
