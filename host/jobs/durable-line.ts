@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import { setTimeout as pause } from 'node:timers/promises'
 import { type HostError, hostError } from '../errors.ts'
 import type { Logger } from '../observe/log.ts'
@@ -76,6 +77,8 @@ export class DurableLine {
 
   constructor(options: DurableLineOptions) {
     this.#options = options
+    // One for each end that waits for the store.
+    setMaxListeners(0, this.#closed.signal)
     this.#sweeper = setInterval(() => void this.#sweep(), SWEEP_MS)
     this.#sweeper.unref()
   }

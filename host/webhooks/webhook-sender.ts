@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import { setTimeout as pause } from 'node:timers/promises'
 import { signWebhook } from '@nebula-experts/sdk/hosting'
 import type { WebhookDelivery, WebhookIntake, WebhookOutbox } from '../jobs/webhook-outbox.ts'
@@ -65,6 +66,8 @@ export class WebhookSender implements WebhookIntake {
 
   constructor(options: WebhookSenderOptions) {
     this.#options = options
+    // One for each try under way.
+    setMaxListeners(0, this.#closed.signal)
     options.outbox.onNotice = () => this.wake()
     this.#sweeper = setInterval(() => void this.#sweep(), SWEEP_MS)
     this.#sweeper.unref()
