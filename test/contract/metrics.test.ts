@@ -44,6 +44,13 @@ const serves = (url: string, name: string) =>
     return status === 'ACTIVE' && instances.length > 0 ? true : undefined
   })
 
+/** A version that is put in place by the watch: a reload beside that would wait until what is held has ended. */
+const servesVersion = (url: string, version: string) =>
+  until(`version ${version}`, async () => {
+    const { json } = await call(`${url}/experts`, 'GET')
+    return json.some((one: { version: string }) => one.version === version) || undefined
+  })
+
 async function startNoted(t: Test, options: HostOptions = {}, settings: object = {}) {
   const latches = await makeLatches(t)
   const { config = {}, files = {}, ...others } = options
@@ -219,8 +226,7 @@ t.test('a version that drains is counted until its processes have ended', async 
   const held = predict('held')
   await latches.started('held')
   await writeFiles(join(home, 'plugins/heavy'), version('2.0.0'))
-  const reloaded = await call(`${url}/manage/experts/heavy/reload`, 'POST')
-  t.match(reloaded, { status: 200, json: { version: '2.0.0' } })
+  await servesVersion(url, '2.0.0')
   t.equal((await predict('other')).json, '2.0.0', 'the new version serves')
 
   const before = await shows(url, [
@@ -324,7 +330,7 @@ t.test('what a new version takes no more is rejected, wherever it waited', async
      predictImage () { return 1 }`
   )
   await writeFiles(join(home, 'plugins/noted'), strict)
-  t.equal((await call(`${base.replace('/experts', '/manage/experts')}/reload`, 'POST')).status, 200)
+  await servesVersion(url, '2.0.0')
   t.match(await call409, { status: 409, json: { code: 'HOST_EXPERT_CHANGED' } })
   for (const id of jobs) t.match(await ended(url, id), { status: 'failed', error: /size/ })
   await latches.release('held')
