@@ -147,6 +147,10 @@ t.test('a host whose folder is removed takes nothing more', { skip }, async (t) 
   })
   await t.rejects(jobs.records.create(newJob('b', Date.now())), { code: 'HOST_STORE_FAILED' })
   await t.rejects(jobs.dispatch.claim('ocr', 1), { code: 'HOST_STORE_FAILED' })
+  await works(async () => {
+    const clients = String(await redis.client().client('LIST'))
+    if (clients.includes('nebula-experts')) throw new Error('it is still connected')
+  })
 })
 
 t.test('files of a host are for it alone, until it has been away for long', { skip }, async (t) => {

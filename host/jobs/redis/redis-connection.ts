@@ -180,17 +180,21 @@ export class RedisConnection {
   /** Fails every call from now on: what this host needs beside the server is gone. */
   giveUp(why: string): void {
     if (this.#isClosed) return
-    this.#fails({ kind: 'outage', why })
-    this.#isClosed = true
+    this.#end(why)
     this.#options.log.fatal({ redis: this.url }, `the job store cannot be used any more: ${why}`)
   }
 
   async close(): Promise<void> {
+    this.#end(CLOSED)
+    await this.#preparing
+  }
+
+  /** The server is asked nothing more, and sees that this host is gone. */
+  #end(why: string): void {
     for (const timer of this.#timers) clearInterval(timer)
     clearTimeout(this.#lostTimer)
-    this.#fails({ kind: 'outage', why: CLOSED })
+    this.#fails({ kind: 'outage', why })
     this.#isClosed = true
-    await this.#preparing
     for (const redis of [this.#redis, this.subscriber]) redis.disconnect()
   }
 
